@@ -1,0 +1,147 @@
+//! The kinds that Corten serves, one file each.
+//!
+//! A kind is a declaration (`Kind`) of its names, scope, columns and subresources, plus its own
+//! defaulting, validation and update rules. Everything else (routes, discovery, OpenAPI, tables) derives from it.
+//! `KINDS` is the only list of all kinds.
+
+use corten_api::meta::ObjectMeta;
+use corten_api::names::{Names, Scope};
+use corten_api::status::Status;
+use corten_base::Timestamp;
+use serde_json::Value;
+
+/// Every kind that is served.
+pub static KINDS: &[&dyn AnyKind] = &[];
+
+/// A column of a kind's table, as `kubectl get` shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct ColumnHead {
+    /// Title, such as `Ready`.
+    pub title: &'static str,
+    /// JSON type: `string`, `integer`, ...
+    pub kind: &'static str,
+    /// Format, such as `name`; empty if none.
+    pub format: &'static str,
+    /// Shown only with `-o wide`.
+    pub wide: bool,
+}
+
+/// What else can be done to an object than the plain verbs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subresource {
+    /// get, update and patch of `/status`.
+    Status,
+    /// get, update and patch of `/scale`.
+    Scale,
+    /// POST `/binding` of pods.
+    Binding,
+    /// POST `/eviction` of pods.
+    Eviction,
+    /// PUT `/finalize` of namespaces.
+    Finalize,
+    /// POST `/token` of service accounts.
+    Token,
+    /// GET `/log` of pods.
+    Log,
+    /// `/exec` of pods.
+    Exec,
+    /// `/attach` of pods.
+    Attach,
+    /// `/portforward` of pods.
+    PortForward,
+}
+
+/// What a write is.
+#[derive(Clone, Copy, Debug)]
+pub enum Operation<'a> {
+    /// A new object.
+    Create,
+    /// A change of the object (not of its status).
+    Update {
+        /// The stored object.
+        old: &'a Value,
+    },
+    /// A change of the status (nothing else).
+    UpdateStatus {
+        /// The stored object.
+        old: &'a Value,
+    },
+}
+
+/// How an object is to be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// Removed at once (unless finalizers hold it).
+    Immediate,
+    /// Marked, and removed by whoever runs it after at most so many seconds.
+    Graceful {
+        /// Seconds of grace.
+        seconds: i64,
+    },
+}
+
+/// Facts about the cluster and the moment that a write may need.
+pub struct WriteContext<'a> {
+    /// Now.
+    pub now: Timestamp,
+    /// Finds free cluster-wide values (cluster IPs, node ports).
+    pub claims: &'a dyn Claims,
+}
+
+/// Cluster-wide unique values. A claim is a string such as `clusterip/10.43.0.7`; the commit of the object also
+/// writes its claims, and fails if another object holds one of them.
+pub trait Claims {
+    /// Whether nobody holds the claim.
+    fn is_free(&self, claim: &str) -> bool;
+    /// A number below `bound`, for picking where to start looking.
+    fn random(&self, bound: usize) -> usize;
+    /// The range of cluster IPs, such as 10.43.0.0/16.
+    fn service_range(&self) -> (std::net::Ipv4Addr, u8);
+}
+
+/// A kind with its type erased: what the API server's pipeline works with. Objects are JSON values here.
+pub trait AnyKind: Sync {
+    /// Names.
+    fn names(&self) -> &'static Names;
+    /// Scope.
+    fn scope(&self) -> Scope;
+    /// Subresources.
+    fn subresources(&self) -> &'static [Subresource];
+    /// Part of the storage key after `/registry/`, as upstream lays it out (`pods`, `services/specs`, `minions`).
+    fn storage(&self) -> &'static str;
+    /// Verbs besides which nothing is allowed: all kinds so far have all of them.
+    fn verbs(&self) -> &'static [&'static str] {
+        &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+    }
+    /// Columns of the table.
+    fn columns(&self) -> &'static [ColumnHead];
+    /// Cells of one object's row, in the order of `columns`.
+    fn cells(&self, object: &[u8], now: Timestamp) -> Result<Vec<Value>, Status>;
+    /// Defaults, prepares and validates a write; returns the object to store.
+    /// `new` already conforms to the schema; its system metadata (uid, creation time, resourceVersion) is set by the caller.
+    /// Bumps `metadata.generation` where the kind has one and its spec changed.
+    fn process(&self, new: Value, operation: Operation<'_>, cx: &WriteContext<'_>) -> Result<Value, Status>;
+    /// How to delete this object, given the client's `gracePeriodSeconds`.
+    fn deletion(&self, object: &Value, grace: Option<i64>) -> Deletion;
+    /// Changes made when the deletion mark is set (a namespace's phase becomes Terminating).
+    fn mark_deleted(&self, object: &mut Value);
+    /// Whether the object must stay although it has no finalizers (a namespace with spec.finalizers).
+    fn held(&self, object: &Value) -> bool;
+    /// Values of the field selectors that the kind supports, besides metadata.name and metadata.namespace.
+    fn fields(&self, object: &Value) -> Vec<(&'static str, String)>;
+    /// Names of those field selectors.
+    fn field_names(&self) -> &'static [&'static str];
+    /// The claims an object holds.
+    fn claims(&self, object: &Value) -> Vec<String>;
+    /// `autoscaling/v1` Scale of an object, for kinds with that subresource.
+    fn scale(&self, object: &Value) -> Option<Value>;
+    /// The object with another number of replicas.
+    fn set_scale(&self, object: &mut Value, replicas: i64);
+    /// How long objects live without being written, if they expire (events: 1 hour).
+    fn time_to_live(&self) -> Option<std::time::Duration> {
+        None
+    }
+}
+
+/// Metadata of an object, for those who need it typed.
+pub type Meta = ObjectMeta;

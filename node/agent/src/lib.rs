@@ -1,0 +1,3 @@
+//! The node agent: what a kubelet does.
+
+pub mod ports;
