@@ -33,6 +33,11 @@ pub fn yaml(_bytes: &[u8]) -> Result<(Value, Findings), DecodeError> {
 /// Holds `value` against the type: removes unknown fields and reports them, and rejects wrong types with Go's wording
 /// (`json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32`).
 /// Nulls of optional fields are removed, as Go's zero values would be.
-pub fn conform(_schema: &Schema, _root: TypeRef, _value: &mut Value, _findings: &mut Findings) -> Result<(), DecodeError> {
+pub fn conform(
+    _schema: &Schema,
+    _root: TypeRef,
+    _value: &mut Value,
+    _findings: &mut Findings,
+) -> Result<(), DecodeError> {
     Ok(())
 }

@@ -23,6 +23,11 @@ pub fn json_patch(_target: &mut Value, _patch: &Value) -> Result<(), PatchError>
 pub fn merge_patch(_target: &mut Value, _patch: &Value) {}
 
 /// Applies a strategic merge patch, with all directives, by the merge keys of the schema.
-pub fn strategic_merge_patch(_schema: &Schema, _root: TypeRef, _target: &mut Value, _patch: &Value) -> Result<(), PatchError> {
+pub fn strategic_merge_patch(
+    _schema: &Schema,
+    _root: TypeRef,
+    _target: &mut Value,
+    _patch: &Value,
+) -> Result<(), PatchError> {
     Err(PatchError { code: 400, message: "not built yet".to_owned() })
 }

@@ -55,7 +55,8 @@ impl Status {
     /// 404 `NotFound` for an object.
     #[must_use]
     pub fn not_found(names: &Names, name: &str) -> Self {
-        Self::failure(404, "NotFound", format!("{} \"{name}\" not found", names.qualified_resource())).about(names, name)
+        Self::failure(404, "NotFound", format!("{} \"{name}\" not found", names.qualified_resource()))
+            .about(names, name)
     }
 
     /// 404 `NotFound` for a path that nothing is served on.
@@ -109,11 +110,8 @@ impl Status {
     /// 422 `Invalid`, with a cause per field.
     #[must_use]
     pub fn invalid(names: &Names, name: &str, errs: &FieldErrors) -> Self {
-        let kind = if names.group.is_empty() {
-            names.kind.to_owned()
-        } else {
-            format!("{}.{}", names.kind, names.group)
-        };
+        let kind =
+            if names.group.is_empty() { names.kind.to_owned() } else { format!("{}.{}", names.kind, names.group) };
         let lines: Vec<String> = errs.0.iter().map(ToString::to_string).collect();
         let text = if let [line] = lines.as_slice() { line.clone() } else { format!("[{}]", lines.join(", ")) };
         let causes: Vec<Value> = errs

@@ -15,7 +15,10 @@ pub struct Clock(Source);
 enum Source {
     System,
     /// Follows tokio's clock, which a test pauses and advances.
-    Virtual { epoch: Timestamp, start: Instant },
+    Virtual {
+        epoch: Timestamp,
+        start: Instant,
+    },
 }
 
 impl Clock {
