@@ -1,1 +1,56 @@
-fn main() {}
+//! The project's own commands. `cargo xtask` lists them.
+
+mod clients;
+mod run;
+mod setup;
+mod test;
+mod testbox;
+mod tidy;
+
+use anyhow::{Result, bail};
+
+use crate::run::{Cargo, root};
+
+const USAGE: &str = "usage: cargo xtask COMMAND
+  demo            set up what is missing, build release, run the whole story, print its timeline, tear down
+  test [FILTER]   set up what is missing, run every check and test: format, lints, layers, unit, integration, end to end
+  bench NAME      run a benchmark (first-light) with a release build and print its medians
+  testbox         build the test application's images: target/testbox/testbox-v1.tar and testbox-v2.tar
+  tidy            hold the crates against the layering table
+  deny            check licences, sources and advisories of all dependencies";
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["demo"] => demo(),
+        ["test", filters @ ..] => test::run(filters),
+        ["bench", name, rest @ ..] => bench(name, rest),
+        ["testbox"] => testbox::build(),
+        ["tidy"] => tidy::check(),
+        ["deny"] => test::deny(),
+        _ => bail!("{USAGE}"),
+    }
+}
+
+fn demo() -> Result<()> {
+    setup::machine()?;
+    testbox::build()?;
+    Cargo::new("build").args(["--release", "-p", "corten"]).run()?;
+    Cargo::new("run")
+        .args(["--release", "-p", "corten-e2e", "--bin", "demo", "--"])
+        .arg(root().join("target/release/corten"))
+        .run()
+}
+
+fn bench(name: &str, rest: &[&str]) -> Result<()> {
+    setup::machine()?;
+    testbox::build()?;
+    Cargo::new("build").args(["--release", "-p", "corten"]).run()?;
+    Cargo::new("run")
+        .args(["--release", "-p", "corten-e2e", "--bin", "bench", "--"])
+        .arg(root().join("target/release/corten"))
+        .arg(name)
+        .args(rest)
+        .run()
+}
