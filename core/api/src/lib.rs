@@ -5,6 +5,7 @@
 
 pub mod codec;
 pub mod field;
+pub mod label;
 pub mod names;
 pub mod openapi;
 pub mod patch;

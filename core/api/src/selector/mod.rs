@@ -1,0 +1,15 @@
+//! Label and field selectors.
+//!
+//! Spec: <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors>
+
+mod fields;
+mod labels;
+mod parse;
+
+pub use fields::Fields;
+pub use labels::Labels;
+
+/// Text that is no selector, in Kubernetes' wording.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ParseSelectorError(pub String);
