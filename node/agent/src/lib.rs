@@ -9,6 +9,7 @@
 mod config;
 mod lookup;
 pub mod ports;
+pub mod serve;
 
 use std::sync::Arc;
 
