@@ -127,7 +127,7 @@ pub fn canonical(text: &str) -> Result<String, ParseQuantityError> {
             let last: u32 =
                 parts.whole.get(parts.whole.len().saturating_sub(3)..).map_or(0, |tail| tail.parse().unwrap_or(0));
             let precise = 14 - i64::try_from(digits).unwrap_or(i64::MAX) - i64::from(exponent) * 3 / 10;
-            parts.fraction.is_empty() && precise >= 0 && last % 8 != 0
+            parts.fraction.is_empty() && precise >= 0 && !last.is_multiple_of(8)
         }
         Family::Decimal | Family::Exponent => {
             let (whole, fraction) = (parts.whole, parts.fraction);
