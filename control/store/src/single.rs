@@ -1,0 +1,190 @@
+//! Consensus of one member: its own log is the order.
+//!
+//! In memory a proposal is applied where it is made. With a disk, one thread takes all proposals that wait, writes them
+//! as one frame, syncs once, applies them and acknowledges them (group commit).
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use corten_base::Clock;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::checkpoint;
+use crate::command::{Command, LogEntry};
+use crate::engine::{Consensus, Place, View};
+use crate::log::Log;
+use crate::model::{Outcome, WriteError};
+
+/// The only term of a group of one.
+const TERM: u64 = 1;
+/// Proposals that may wait for the disk; beyond that, proposers wait.
+const QUEUE: usize = 4096;
+/// Most entries of one group.
+const GROUP: usize = 1024;
+
+type Answer = oneshot::Sender<Result<Outcome, WriteError>>;
+
+/// Without a disk.
+#[derive(Debug)]
+pub(crate) struct InMemory {
+    view: Arc<View>,
+    clock: Clock,
+    /// Index of the next entry; `None` once closed. Held while applying, which makes the order.
+    next: Mutex<Option<u64>>,
+}
+
+impl InMemory {
+    pub(crate) fn new(view: Arc<View>, clock: Clock) -> Self {
+        Self { view, clock, next: Mutex::new(Some(1)) }
+    }
+}
+
+impl Consensus for InMemory {
+    fn propose(&self, command: Command) -> BoxFuture<'static, Result<Outcome, WriteError>> {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = match next.as_mut() {
+            None => Err(WriteError::Closed),
+            Some(index) => {
+                let entry =
+                    LogEntry { index: *index, term: TERM, at_millis: self.clock.now().as_millisecond(), command };
+                *index += 1;
+                self.view.apply(&[entry]).pop().ok_or(WriteError::Closed)
+            }
+        };
+        std::future::ready(result).boxed()
+    }
+
+    fn read_barrier(&self) -> BoxFuture<'static, Result<(), WriteError>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        std::future::ready(()).boxed()
+    }
+}
+
+/// With a disk.
+#[derive(Debug)]
+pub(crate) struct OnDisk {
+    proposals: Mutex<Option<mpsc::Sender<(Command, Answer)>>>,
+    /// Ends when the writing thread has.
+    done: tokio::sync::watch::Receiver<()>,
+}
+
+impl OnDisk {
+    /// Starts the writing thread.
+    pub(crate) fn start(
+        view: Arc<View>,
+        clock: Clock,
+        place: Place,
+        log: Log,
+        log_bytes: u64,
+    ) -> std::io::Result<Self> {
+        let (sender, proposals) = mpsc::channel(QUEUE);
+        let (ended, done) = tokio::sync::watch::channel(());
+        let next = view.read(|inner| inner.machine.applied) + 1;
+        let mut writer = Writer { view, clock, place, log, next, since_checkpoint: log_bytes };
+        std::thread::Builder::new().name("store-log".to_owned()).spawn(move || {
+            writer.run(proposals);
+            drop(ended);
+        })?;
+        Ok(Self { proposals: Mutex::new(Some(sender)), done })
+    }
+}
+
+impl Consensus for OnDisk {
+    fn propose(&self, command: Command) -> BoxFuture<'static, Result<Outcome, WriteError>> {
+        let sender = self.proposals.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        async move {
+            let (answer, outcome) = oneshot::channel();
+            let sender = sender.ok_or(WriteError::Closed)?;
+            sender.send((command, answer)).await.map_err(|_| WriteError::Closed)?;
+            drop(sender);
+            outcome.await.map_err(|_| WriteError::Closed)?
+        }
+        .boxed()
+    }
+
+    fn read_barrier(&self) -> BoxFuture<'static, Result<(), WriteError>> {
+        // Acknowledged means applied here, and there is no other member.
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        self.proposals.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut done = self.done.clone();
+        async move {
+            // An error means that the other end is gone, which is what is waited for.
+            while done.changed().await.is_ok() {}
+        }
+        .boxed()
+    }
+}
+
+struct Writer {
+    view: Arc<View>,
+    clock: Clock,
+    place: Place,
+    log: Log,
+    /// Index of the next entry.
+    next: u64,
+    /// Bytes of log since the last checkpoint.
+    since_checkpoint: u64,
+}
+
+impl Writer {
+    fn run(&mut self, mut proposals: mpsc::Receiver<(Command, Answer)>) {
+        let mut group = Vec::with_capacity(GROUP);
+        while proposals.blocking_recv_many(&mut group, GROUP) > 0 {
+            self.commit(&mut group);
+            if self.since_checkpoint > self.place.checkpoint_bytes {
+                self.checkpoint();
+            }
+        }
+    }
+
+    fn commit(&mut self, group: &mut Vec<(Command, Answer)>) {
+        let at_millis = self.clock.now().as_millisecond();
+        let (commands, answers): (Vec<Command>, Vec<Answer>) = group.drain(..).unzip();
+        let entries: Vec<LogEntry> = commands
+            .into_iter()
+            .zip(self.next..)
+            .map(|(command, index)| LogEntry { index, term: TERM, at_millis, command })
+            .collect();
+        match self.log.append(&entries) {
+            Ok(bytes) => {
+                self.next += entries.len() as u64;
+                self.since_checkpoint += bytes;
+                let outcomes = self.view.apply(&entries);
+                for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                    // A proposer that no longer waits has its write nevertheless.
+                    let _ = answer.send(Ok(outcome));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, writes = answers.len(), "cannot write the log: the writes are refused");
+                let error = Arc::new(error);
+                for answer in answers {
+                    let _ = answer.send(Err(WriteError::Log(Arc::clone(&error))));
+                }
+            }
+        }
+    }
+
+    /// Writes a checkpoint and drops the log before the one before it: that much history survives a restart.
+    fn checkpoint(&mut self) {
+        let machine = self.view.read(|inner| inner.machine.clone());
+        self.since_checkpoint = 0;
+        let result = checkpoint::write(&self.place.dir, &machine).and_then(|()| {
+            let all = checkpoint::list(&self.place.dir).map_err(std::io::Error::other)?;
+            let Some(superseded) = all.len().checked_sub(2) else { return Ok(()) };
+            all[..superseded].iter().try_for_each(|&index| checkpoint::remove(&self.place.dir, index))?;
+            self.log.remove_before(all[superseded] + 1)
+        });
+        if let Err(error) = result {
+            tracing::warn!(%error, "cannot write a checkpoint of the store: the log grows until one succeeds");
+        }
+    }
+}
