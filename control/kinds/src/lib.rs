@@ -4,14 +4,48 @@
 //! defaulting, validation and update rules. Everything else (routes, discovery, OpenAPI, tables) derives from it.
 //! `KINDS` is the only list of all kinds.
 
-use corten_api::meta::ObjectMeta;
+mod config_maps;
+mod deployments;
+mod endpoint_slices;
+mod endpoints;
+mod events;
+mod kind;
+mod leases;
+mod meta;
+mod namespaces;
+mod nodes;
+mod pods;
+mod replica_sets;
+mod secrets;
+mod service_accounts;
+mod services;
+mod table;
+#[cfg(test)]
+mod tests;
+
 use corten_api::names::{Names, Scope};
 use corten_api::status::Status;
 use corten_base::Timestamp;
 use serde_json::Value;
 
-/// Every kind that is served.
-pub static KINDS: &[&dyn AnyKind] = &[];
+use kind::Erased;
+
+/// Every kind that is served, in the order of discovery.
+pub static KINDS: &[&dyn AnyKind] = &[
+    &Erased(config_maps::ConfigMaps),
+    &Erased(endpoints::EndpointsKind),
+    &Erased(events::Events),
+    &Erased(namespaces::Namespaces),
+    &Erased(nodes::Nodes),
+    &Erased(pods::Pods),
+    &Erased(secrets::Secrets),
+    &Erased(service_accounts::ServiceAccounts),
+    &Erased(services::Services),
+    &Erased(deployments::Deployments),
+    &Erased(replica_sets::ReplicaSets),
+    &Erased(leases::Leases),
+    &Erased(endpoint_slices::EndpointSlices),
+];
 
 /// A column of a kind's table, as `kubectl get` shows it.
 #[derive(Clone, Copy, Debug)]
@@ -142,6 +176,3 @@ pub trait AnyKind: Sync {
         None
     }
 }
-
-/// Metadata of an object, for those who need it typed.
-pub type Meta = ObjectMeta;

@@ -15,6 +15,8 @@ pub enum Problem {
     NotSupported(String, Vec<String>),
     /// Another entry has this value.
     Duplicate(String),
+    /// The value names something that is not there.
+    NotFound(String),
     /// The field may not be set here, and why.
     Forbidden(String),
     /// Longer than so many bytes.
@@ -32,6 +34,7 @@ impl Problem {
             Self::Invalid(..) => "FieldValueInvalid",
             Self::NotSupported(..) => "FieldValueNotSupported",
             Self::Duplicate(_) => "FieldValueDuplicate",
+            Self::NotFound(_) => "FieldValueNotFound",
             Self::Forbidden(_) => "FieldValueForbidden",
             Self::TooLong(_) => "FieldValueTooLong",
             Self::TooMany(..) => "FieldValueTooMany",
@@ -50,6 +53,7 @@ impl fmt::Display for Problem {
                 write!(f, "Unsupported value: {value}: supported values: {}", list.join(", "))
             }
             Self::Duplicate(value) => write!(f, "Duplicate value: {value}"),
+            Self::NotFound(value) => write!(f, "Not found: {value}"),
             Self::Forbidden(why) => write!(f, "Forbidden: {why}"),
             Self::TooLong(most) => write!(f, "Too long: may not be more than {most} bytes"),
             Self::TooMany(have, most) => write!(f, "Too many: {have}: must have at most {most} items"),
@@ -101,6 +105,11 @@ impl FieldErrors {
     /// Another entry has this value.
     pub fn duplicate(&mut self, field: impl Into<String>, value: impl fmt::Debug) {
         self.push(field, Problem::Duplicate(format!("{value:?}")));
+    }
+
+    /// The value names something that is not there.
+    pub fn not_found(&mut self, field: impl Into<String>, value: impl fmt::Debug) {
+        self.push(field, Problem::NotFound(format!("{value:?}")));
     }
 
     /// The field may not be set or changed.

@@ -1,0 +1,259 @@
+//! The typed side of a kind, and the adapter that erases its type.
+
+use std::time::Duration;
+
+use corten_api::field::FieldErrors;
+use corten_api::k8s_openapi::Metadata;
+use corten_api::meta::ObjectMeta;
+use corten_api::names::{Names, Scope};
+use corten_api::status::Status;
+use corten_base::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use crate::{AnyKind, ColumnHead, Deletion, Operation, Subresource, WriteContext, meta};
+
+/// A kind: its declaration and its own rules. Everything has a default that fits a kind without behaviour.
+pub(crate) trait Kind: Sync + 'static {
+    /// The type of its objects.
+    type Object: Serialize + DeserializeOwned + Metadata<Ty = ObjectMeta>;
+
+    const NAMES: Names;
+    const SCOPE: Scope = Scope::Namespaced;
+    /// Part of the storage key after `/registry/`.
+    const STORAGE: &'static str = Self::NAMES.plural;
+    const SUBRESOURCES: &'static [Subresource] = &[];
+    const COLUMNS: &'static [ColumnHead];
+    /// What an object's name must be.
+    const NAME_RULE: meta::NameRule = meta::NameRule::Subdomain;
+    /// Whether `metadata.generation` counts the changes of the spec.
+    const GENERATION: bool = false;
+    /// Field selectors besides metadata.name and metadata.namespace.
+    const FIELDS: &'static [&'static str] = &[];
+    const TIME_TO_LIVE: Option<Duration> = None;
+
+    /// One cell per column.
+    fn cells(object: &Self::Object, now: Timestamp) -> Vec<Value>;
+    /// Fills in what the client left out.
+    fn default(_new: &mut Self::Object) {}
+    /// Takes away what a client may not set, and sets what the server decides.
+    fn prepare(_new: &mut Self::Object, _old: Option<&Self::Object>, _cx: &WriteContext<'_>) -> Result<(), Status> {
+        Ok(())
+    }
+    /// What is wrong with the object, or with the change.
+    fn validate(_new: &Self::Object, _old: Option<&Self::Object>, _errs: &mut FieldErrors) {}
+    /// What is wrong with the change of a status.
+    fn validate_status(_new: &Self::Object, _old: &Self::Object, _errs: &mut FieldErrors) {}
+    /// See [`AnyKind::deletion`].
+    fn deletion(_object: &Value, _grace: Option<i64>) -> Deletion {
+        Deletion::Immediate
+    }
+    /// See [`AnyKind::mark_deleted`].
+    fn mark_deleted(_object: &mut Value) {}
+    /// See [`AnyKind::held`].
+    fn held(_object: &Value) -> bool {
+        false
+    }
+    /// The value of one of `FIELDS`: by default, what its path leads to.
+    fn field(object: &Value, name: &str) -> String {
+        plain(at(object, name))
+    }
+    /// See [`AnyKind::claims`].
+    fn claims(_object: &Value) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// What a dotted path leads to.
+pub(crate) fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
+    path.split('.').fold(object, |value, key| value.get(key).unwrap_or(&Value::Null))
+}
+
+/// A scalar as field selectors compare it.
+pub(crate) fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A kind without its type.
+pub(crate) struct Erased<K>(pub(crate) K);
+
+impl<K: Kind> Erased<K> {
+    fn typed(value: &Value) -> Result<K::Object, Status> {
+        // Conforming to the schema is checked before; what is left are values that the type cannot hold.
+        serde::Deserialize::deserialize(value).map_err(|error: serde_json::Error| {
+            let version = K::NAMES.version;
+            let kind = K::NAMES.kind;
+            Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {error}"))
+        })
+    }
+
+    fn invalid(object: &K::Object, errs: &FieldErrors) -> Result<(), Status> {
+        if errs.is_empty() {
+            return Ok(());
+        }
+        let name = object.metadata().name.as_deref().unwrap_or_default();
+        Err(Status::invalid(&K::NAMES, name, errs))
+    }
+}
+
+impl<K: Kind> AnyKind for Erased<K> {
+    fn names(&self) -> &'static Names {
+        &const { K::NAMES }
+    }
+
+    fn scope(&self) -> Scope {
+        K::SCOPE
+    }
+
+    fn subresources(&self) -> &'static [Subresource] {
+        K::SUBRESOURCES
+    }
+
+    fn storage(&self) -> &'static str {
+        K::STORAGE
+    }
+
+    fn columns(&self) -> &'static [ColumnHead] {
+        K::COLUMNS
+    }
+
+    fn cells(&self, object: &[u8], now: Timestamp) -> Result<Vec<Value>, Status> {
+        let object = serde_json::from_slice(object).map_err(Status::internal)?;
+        Ok(K::cells(&object, now))
+    }
+
+    fn process(&self, new: Value, operation: Operation<'_>, cx: &WriteContext<'_>) -> Result<Value, Status> {
+        let has_status = K::SUBRESOURCES.contains(&Subresource::Status);
+        let mut errs = FieldErrors::default();
+        match operation {
+            Operation::Create => {
+                let mut object = Self::typed(&new)?;
+                K::default(&mut object);
+                if K::GENERATION {
+                    object.metadata_mut().generation = Some(1);
+                }
+                K::prepare(&mut object, None, cx)?;
+                meta::validate(object.metadata(), K::SCOPE, K::NAME_RULE, &mut errs);
+                K::validate(&object, None, &mut errs);
+                Self::invalid(&object, &errs)?;
+                serde_json::to_value(&object).map_err(Status::internal)
+            }
+            Operation::Update { old } => {
+                let mut new = new;
+                if has_status && let Some(map) = new.as_object_mut() {
+                    put_or_remove(map, "status", old.get("status"));
+                }
+                let (mut object, old_object) = (Self::typed(&new)?, Self::typed(old)?);
+                K::default(&mut object);
+                K::prepare(&mut object, Some(&old_object), cx)?;
+                meta::validate(object.metadata(), K::SCOPE, K::NAME_RULE, &mut errs);
+                meta::validate_update(object.metadata(), old_object.metadata(), &mut errs);
+                K::validate(&object, Some(&old_object), &mut errs);
+                Self::invalid(&object, &errs)?;
+                let mut new = serde_json::to_value(&object).map_err(Status::internal)?;
+                if K::GENERATION {
+                    let before = old_object.metadata().generation.unwrap_or(1);
+                    let changed = new.get("spec") != old.get("spec") && spec_of(&new) != spec_of(&renewed::<K>(old)?);
+                    set_generation(&mut new, before + i64::from(changed));
+                }
+                Ok(new)
+            }
+            Operation::UpdateStatus { old } => {
+                let mut merged = old.clone();
+                if let Some(map) = merged.as_object_mut() {
+                    put_or_remove(map, "status", new.get("status"));
+                    if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
+                        put_or_remove(metadata, "managedFields", new["metadata"].get("managedFields"));
+                    }
+                }
+                let (object, old_object) = (Self::typed(&merged)?, Self::typed(old)?);
+                K::validate_status(&object, &old_object, &mut errs);
+                Self::invalid(&object, &errs)?;
+                serde_json::to_value(&object).map_err(Status::internal)
+            }
+        }
+    }
+
+    fn deletion(&self, object: &Value, grace: Option<i64>) -> Deletion {
+        K::deletion(object, grace)
+    }
+
+    fn mark_deleted(&self, object: &mut Value) {
+        K::mark_deleted(object);
+    }
+
+    fn held(&self, object: &Value) -> bool {
+        K::held(object)
+    }
+
+    fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
+        K::FIELDS.iter().map(|name| (*name, K::field(object, name))).collect()
+    }
+
+    fn field_names(&self) -> &'static [&'static str] {
+        K::FIELDS
+    }
+
+    fn claims(&self, object: &Value) -> Vec<String> {
+        K::claims(object)
+    }
+
+    fn scale(&self, object: &Value) -> Option<Value> {
+        K::SUBRESOURCES.contains(&Subresource::Scale).then(|| scale(object))
+    }
+
+    fn set_scale(&self, object: &mut Value, replicas: i64) {
+        object["spec"]["replicas"] = replicas.into();
+    }
+
+    fn time_to_live(&self) -> Option<Duration> {
+        K::TIME_TO_LIVE
+    }
+}
+
+/// A stored object as the defaults of today would have it: a default that came in later is no change by the client.
+fn renewed<K: Kind>(old: &Value) -> Result<Value, Status> {
+    let mut object = Erased::<K>::typed(old)?;
+    K::default(&mut object);
+    serde_json::to_value(&object).map_err(Status::internal)
+}
+
+fn spec_of(object: &Value) -> &Value {
+    object.get("spec").unwrap_or(&Value::Null)
+}
+
+fn set_generation(object: &mut Value, generation: i64) {
+    object["metadata"]["generation"] = generation.into();
+}
+
+fn put_or_remove(map: &mut Map<String, Value>, key: &str, value: Option<&Value>) {
+    match value {
+        Some(value) => drop(map.insert(key.to_owned(), value.clone())),
+        None => drop(map.shift_remove(key)),
+    }
+}
+
+/// `autoscaling/v1` Scale of an object with `spec.replicas`, `status.replicas` and a label selector.
+fn scale(object: &Value) -> Value {
+    let metadata = &object["metadata"];
+    let mut meta = Map::new();
+    for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        put_or_remove(&mut meta, key, metadata.get(key));
+    }
+    let selector = serde::Deserialize::deserialize(at(object, "spec.selector"))
+        .ok()
+        .and_then(|selector| corten_api::selector::Labels::from_selector(&selector).ok())
+        .map_or_else(String::new, |labels| labels.to_string());
+    json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": meta,
+        "spec": {"replicas": object["spec"].get("replicas").unwrap_or(&json!(1))},
+        "status": {"replicas": at(object, "status.replicas").as_i64().unwrap_or(0), "selector": selector},
+    })
+}
