@@ -1,1 +1,38 @@
-//! corten-apiserver
+//! The API server: Kubernetes' HTTP API over the store.
+//!
+//! A request's path, one module a stage: `serve` (TLS, HTTP) → `authenticate` → `route` → `authorize` → `verbs`
+//! (decode → admit → `AnyKind::process` → `storage` commit → encode). docs/api.md walks through it.
+//!
+//! Architecture invariant: nothing here knows a kind by name, save `subresources` and `admission`, which are about
+//! pods, service accounts and namespaces by their nature.
+
+mod admission;
+mod authenticate;
+mod authorize;
+mod body;
+mod bootstrap;
+mod discovery;
+mod identity;
+mod negotiate;
+mod node_proxy;
+mod objects;
+mod openapi;
+mod pki;
+mod request;
+mod route;
+mod serve;
+mod server;
+mod storage;
+mod subresources;
+mod table;
+mod tokens;
+mod verbs;
+
+pub use body::Body;
+pub use identity::Identity;
+pub use node_proxy::{NodeDialer, NodeStream};
+pub use pki::{Credentials, Pki, PkiError, PkiOptions};
+pub use server::{Config, Server, Service, StartError};
+
+/// The Kubernetes version that is served.
+pub const KUBERNETES_VERSION: &str = "v1.36.0+corten";

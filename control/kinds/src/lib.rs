@@ -124,7 +124,7 @@ pub struct WriteContext<'a> {
 
 /// Cluster-wide unique values. A claim is a string such as `clusterip/10.43.0.7`; the commit of the object also
 /// writes its claims, and fails if another object holds one of them.
-pub trait Claims {
+pub trait Claims: Send + Sync {
     /// Whether nobody holds the claim.
     fn is_free(&self, claim: &str) -> bool;
     /// A number below `bound`, for picking where to start looking.

@@ -1,0 +1,94 @@
+//! The objects that every cluster has.
+
+use corten_api::status::Status;
+use corten_kinds::{AnyKind, KINDS};
+use serde_json::{Value, json};
+
+use crate::identity::Identity;
+use crate::objects::first_address;
+use crate::route::Target;
+use crate::server::Server;
+use crate::verbs::{Change, change_object, create_object};
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Creates what is missing, and keeps the addresses of the `kubernetes` service true.
+pub(crate) async fn run(server: &Server) -> Result<(), Status> {
+    for name in NAMESPACES {
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        ensure(server, "Namespace", None, name, object, false).await?;
+    }
+    let config = server.config();
+    let address = first_address(config.service_range).to_string();
+    let metadata = |labels: Value| json!({"name": "kubernetes", "namespace": "default", "labels": labels});
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": metadata(json!({"component": "apiserver", "provider": "kubernetes"})),
+        "spec": {
+            "type": "ClusterIP", "clusterIP": address, "clusterIPs": [address],
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": config.port}],
+        },
+    });
+    ensure(server, "Service", Some("default"), "kubernetes", service, true).await?;
+    let endpoints = json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": metadata(json!({"endpointslice.kubernetes.io/skip-mirror": "true"})),
+        "subsets": [{
+            "addresses": [{"ip": config.node_address}],
+            "ports": [{"name": "https", "port": config.port, "protocol": "TCP"}],
+        }],
+    });
+    ensure(server, "Endpoints", Some("default"), "kubernetes", endpoints, true).await?;
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": metadata(json!({"kubernetes.io/service-name": "kubernetes"})),
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [config.node_address], "conditions": {"ready": true, "serving": true, "terminating": false}}],
+        "ports": [{"name": "https", "port": config.port, "protocol": "TCP"}],
+    });
+    ensure(server, "EndpointSlice", Some("default"), "kubernetes", slice, true).await
+}
+
+async fn ensure(
+    server: &Server,
+    kind: &str,
+    namespace: Option<&str>,
+    name: &str,
+    object: Value,
+    renew: bool,
+) -> Result<(), Status> {
+    let kind: &'static dyn AnyKind = KINDS
+        .iter()
+        .copied()
+        .find(|own| own.names().kind == kind)
+        .ok_or_else(|| Status::internal(format!("{kind} is not served")))?;
+    let target = Target {
+        kind,
+        namespace: namespace.map(str::to_owned),
+        name: Some(name.to_owned()),
+        subresource: None,
+        watch: false,
+    };
+    if renew {
+        let change = |old: &Value| {
+            let mut new = old.clone();
+            for (field, value) in object.as_object().into_iter().flatten().filter(|(field, _)| *field != "metadata") {
+                match value {
+                    Value::Object(parts) if new[field].is_object() => {
+                        parts.iter().for_each(|(part, value)| new[field][part] = value.clone());
+                    }
+                    _ => new[field] = value.clone(),
+                }
+            }
+            Ok((new, Vec::new()))
+        };
+        match change_object(server, &target, Change::Object, false, change).await {
+            Err(status) if status.code == 404 => {}
+            result => return result.map(|_| ()),
+        }
+    }
+    match create_object(server, kind, namespace, object, &Identity::admin(), false).await {
+        Err(status) if status.code == 409 => Ok(()),
+        result => result.map(|_| ()),
+    }
+}

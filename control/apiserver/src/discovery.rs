@@ -1,0 +1,270 @@
+//! What is not an object: discovery, OpenAPI, version, health.
+
+use corten_api::names::Scope;
+use corten_api::status::Status;
+use corten_kinds::{AnyKind, KINDS, Subresource};
+use http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
+use http::{HeaderValue, Method, StatusCode};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::body::{self, Answer};
+use crate::negotiate::{self, Form, Shape};
+use crate::objects;
+use crate::request::Request;
+use crate::route::subresource_name;
+use crate::server::Server;
+use crate::{KUBERNETES_VERSION, openapi};
+
+pub(crate) fn answer(server: &Server, request: &Request) -> Result<Answer, Status> {
+    if request.method != Method::GET && request.method != Method::HEAD {
+        return Err(Status::method_not_allowed());
+    }
+    let parts: Vec<&str> = request.path.split('/').filter(|part| !part.is_empty()).collect();
+    match parts.as_slice() {
+        [] => Ok(paths()),
+        ["healthz" | "livez" | "readyz", ..] => Ok(health(server, request, parts[0])),
+        ["version"] => Ok(body::value(StatusCode::OK, &version())),
+        ["openapi", rest @ ..] => openapi::answer(server, request, rest),
+        ["api"] => document(request, |form| match form.shape {
+            Shape::Discovery(version) => aggregated(version, true),
+            _ => legacy_versions(server),
+        }),
+        ["apis"] => document(request, |form| match form.shape {
+            Shape::Discovery(version) => aggregated(version, false),
+            _ => {
+                json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups().into_iter().map(group).collect::<Vec<_>>()})
+            }
+        }),
+        ["apis", name] if groups().contains(name) => document(request, |_| {
+            let mut group = group(name);
+            group["kind"] = "APIGroup".into();
+            group["apiVersion"] = "v1".into();
+            group
+        }),
+        ["api", version] if served("", version).next().is_some() => document(request, |_| resources("", version)),
+        ["apis", group, version] if served(group, version).next().is_some() => {
+            document(request, |_| resources(group, version))
+        }
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+/// A document with its hash, so that clients fetch it once.
+fn document(request: &Request, make: impl FnOnce(Form) -> Value) -> Result<Answer, Status> {
+    let form = negotiate::accept(request.header(ACCEPT))?;
+    let value = make(form);
+    let text = value.to_string();
+    let etag = format!("\"{}\"", hex(&Sha256::digest(text.as_bytes())));
+    if request.header(IF_NONE_MATCH) == Some(&etag) {
+        return Ok(body::text(StatusCode::NOT_MODIFIED, ""));
+    }
+    let mut answer = match form.shape {
+        Shape::Discovery(version) => {
+            let kind = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+            let kind = HeaderValue::from_str(&kind).map_err(Status::internal)?;
+            body::answer(StatusCode::OK, kind, body::full(text))
+        }
+        _ => objects::value(StatusCode::OK, form, &value),
+    };
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        answer.headers_mut().insert(ETAG, etag);
+    }
+    Ok(answer)
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
+/// Groups other than the core one, in the order of the kinds.
+fn groups() -> Vec<&'static str> {
+    let mut groups = Vec::new();
+    for kind in KINDS {
+        let group = kind.names().group;
+        if !group.is_empty() && !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    groups
+}
+
+/// Group versions in the order of the kinds.
+pub(crate) fn group_versions() -> Vec<(&'static str, &'static str)> {
+    let mut all = Vec::new();
+    for kind in KINDS {
+        let pair = (kind.names().group, kind.names().version);
+        if !all.contains(&pair) {
+            all.push(pair);
+        }
+    }
+    all
+}
+
+fn served(group: &str, version: &str) -> impl Iterator<Item = &'static dyn AnyKind> {
+    KINDS.iter().copied().filter(move |kind| kind.names().group == group && kind.names().version == version)
+}
+
+fn versions_of(group: &str) -> Vec<&'static str> {
+    group_versions().into_iter().filter(|(own, _)| *own == group).map(|(_, version)| version).collect()
+}
+
+fn group(name: &str) -> Value {
+    let version = |version: &str| json!({"groupVersion": format!("{name}/{version}"), "version": version});
+    let versions: Vec<Value> = versions_of(name).into_iter().map(version).collect();
+    json!({"name": name, "versions": versions, "preferredVersion": versions.first()})
+}
+
+fn legacy_versions(server: &Server) -> Value {
+    let address = format!("{}:{}", server.config().node_address, server.config().port);
+    json!({
+        "kind": "APIVersions",
+        "versions": versions_of(""),
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}],
+    })
+}
+
+/// What a subresource's objects are: group, version, kind; and what can be done to them.
+pub(crate) fn spoken(
+    kind: &dyn AnyKind,
+    subresource: Subresource,
+) -> ((&'static str, &'static str, &'static str), &'static [&'static str]) {
+    let names = kind.names();
+    let own = (names.group, names.version, names.kind);
+    match subresource {
+        Subresource::Status => (own, &["get", "patch", "update"]),
+        Subresource::Finalize => (own, &["update"]),
+        Subresource::Scale => (("autoscaling", "v1", "Scale"), &["get", "patch", "update"]),
+        Subresource::Binding => (("", "v1", "Binding"), &["create"]),
+        Subresource::Eviction => (("policy", "v1", "Eviction"), &["create"]),
+        Subresource::Token => (("authentication.k8s.io", "v1", "TokenRequest"), &["create"]),
+        Subresource::Log => (own, &["get"]),
+        Subresource::Exec => (("", "v1", "PodExecOptions"), &["create", "get"]),
+        Subresource::Attach => (("", "v1", "PodAttachOptions"), &["create", "get"]),
+        Subresource::PortForward => (("", "v1", "PodPortForwardOptions"), &["create", "get"]),
+    }
+}
+
+fn resources(group: &str, version: &str) -> Value {
+    let mut list = Vec::new();
+    for kind in served(group, version) {
+        let names = kind.names();
+        let namespaced = kind.scope() == Scope::Namespaced;
+        let mut resource = json!({
+            "name": names.plural, "singularName": names.singular, "namespaced": namespaced, "kind": names.kind,
+            "verbs": kind.verbs(), "storageVersionHash": hash(names.kind),
+        });
+        if !names.short.is_empty() {
+            resource["shortNames"] = names.short.into();
+        }
+        if !names.categories.is_empty() {
+            resource["categories"] = names.categories.into();
+        }
+        list.push(resource);
+        for subresource in kind.subresources() {
+            let ((own_group, own_version, own_kind), verbs) = spoken(kind, *subresource);
+            let mut resource = json!({
+                "name": format!("{}/{}", names.plural, subresource_name(*subresource)), "singularName": "",
+                "namespaced": namespaced, "kind": own_kind, "verbs": verbs,
+            });
+            if own_group != group {
+                resource["group"] = own_group.into();
+                resource["version"] = own_version.into();
+            }
+            list.push(resource);
+        }
+    }
+    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list})
+}
+
+fn hash(text: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(&Sha256::digest(text)[..8])
+}
+
+/// All groups in one document, of `/api` or of `/apis`.
+fn aggregated(version: &str, core: bool) -> Value {
+    let groups = if core { vec![""] } else { groups() };
+    let items: Vec<Value> = groups
+        .into_iter()
+        .map(|group| {
+            let versions: Vec<Value> = versions_of(group)
+                .into_iter()
+                .map(|version| {
+                    let resources: Vec<Value> = served(group, version).map(aggregated_resource).collect();
+                    json!({"version": version, "resources": resources, "freshness": "Current"})
+                })
+                .collect();
+            let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
+            json!({"metadata": metadata, "versions": versions})
+        })
+        .collect();
+    let version = format!("apidiscovery.k8s.io/{version}");
+    json!({"kind": "APIGroupDiscoveryList", "apiVersion": version, "metadata": {}, "items": items})
+}
+
+fn aggregated_resource(kind: &'static dyn AnyKind) -> Value {
+    let names = kind.names();
+    let subresources: Vec<Value> = kind
+        .subresources()
+        .iter()
+        .map(|subresource| {
+            let ((group, version, own), verbs) = spoken(kind, *subresource);
+            json!({
+                "subresource": subresource_name(*subresource), "verbs": verbs,
+                "responseKind": {"group": group, "version": version, "kind": own},
+            })
+        })
+        .collect();
+    let mut resource = json!({
+        "resource": names.plural,
+        "responseKind": {"group": names.group, "version": names.version, "kind": names.kind},
+        "scope": match kind.scope() { Scope::Cluster => "Cluster", Scope::Namespaced => "Namespaced" },
+        "singularResource": names.singular,
+        "verbs": kind.verbs(),
+    });
+    for (field, values) in [("shortNames", names.short), ("categories", names.categories)] {
+        if !values.is_empty() {
+            resource[field] = values.into();
+        }
+    }
+    if !subresources.is_empty() {
+        resource["subresources"] = subresources.into();
+    }
+    resource
+}
+
+fn paths() -> Answer {
+    let mut paths: Vec<String> =
+        ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+            .map(str::to_owned)
+            .into();
+    for (group, version) in group_versions() {
+        paths.push(if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") });
+    }
+    paths.sort_unstable();
+    body::value(StatusCode::OK, &json!({"paths": paths}))
+}
+
+fn version() -> Value {
+    let number = KUBERNETES_VERSION.trim_start_matches('v');
+    let mut parts = number.split('.');
+    json!({
+        "major": parts.next(), "minor": parts.next(), "gitVersion": KUBERNETES_VERSION,
+        "gitCommit": "", "gitTreeState": "clean", "buildDate": "", "goVersion": "",
+        "compiler": "rustc", "platform": concat!("linux/", "amd64"),
+    })
+}
+
+/// The server is ready from its first answer on: it is made with its store open and its first objects written.
+fn health(server: &Server, request: &Request, which: &str) -> Answer {
+    if which == "readyz" && server.stopping().is_cancelled() {
+        return body::text(StatusCode::INTERNAL_SERVER_ERROR, "[-]shutdown failed: the server is stopping\n");
+    }
+    if request.query.has("verbose") {
+        let text = format!("[+]ping ok\n[+]store ok\n{which} check passed\n");
+        return body::text(StatusCode::OK, text);
+    }
+    body::text(StatusCode::OK, "ok")
+}

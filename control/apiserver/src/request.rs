@@ -1,0 +1,91 @@
+//! A request as the stages see it.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use corten_api::status::Status;
+use http::{HeaderMap, Method, Uri};
+use percent_encoding::percent_decode_str;
+
+use crate::identity::Identity;
+
+/// A request whose body has been read.
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    /// Decoded path.
+    pub(crate) path: String,
+    pub(crate) uri: Uri,
+    pub(crate) query: Query,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) user: Identity,
+    /// For requests that become streams.
+    pub(crate) upgrade: Option<hyper::upgrade::OnUpgrade>,
+}
+
+impl Request {
+    /// Value of a header, if it is text.
+    pub(crate) fn header(&self, name: http::header::HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// Query parameters; of one that appears twice the first counts, `all` has all.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query(HashMap<String, Vec<String>>);
+
+impl Query {
+    pub(crate) fn parse(query: Option<&str>) -> Self {
+        let mut map: HashMap<String, Vec<String>> = HashMap::new();
+        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            map.entry(decode(name)).or_default().push(decode(value));
+        }
+        Self(map)
+    }
+
+    /// A parameter that is there and not empty.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(|values| values.first()).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Whether a parameter is there, with or without a value.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    pub(crate) fn all(&self, name: &str) -> &[String] {
+        self.0.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a flag is set: as Go reads booleans.
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        self.0
+            .get(name)
+            .and_then(|values| values.first())
+            .is_some_and(|value| !matches!(value.as_str(), "" | "0" | "f" | "F" | "false" | "FALSE" | "False"))
+    }
+
+    /// A number.
+    pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, Status> {
+        self.get(name)
+            .map(|text| {
+                text.parse().map_err(|_| {
+                    Status::bad_request(format!(
+                        "invalid parameter {name}: strconv.ParseInt: parsing {text:?}: invalid syntax"
+                    ))
+                })
+            })
+            .transpose()
+    }
+}
+
+/// Percent-decoding, with `+` as a space.
+fn decode(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+}
+
+/// Percent-decoding of a path.
+pub(crate) fn decode_path(path: &str) -> String {
+    percent_decode_str(path).decode_utf8_lossy().into_owned()
+}

@@ -1,0 +1,105 @@
+//! TLS and HTTP.
+
+use std::convert::Infallible;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use corten_base::chain;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, VARY};
+use http::{HeaderMap, HeaderValue};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::authenticate::authenticate;
+use crate::body::{self, Answer};
+use crate::server::Server;
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bodies of at least so many bytes are compressed for those who can read that, as upstream does.
+const COMPRESS_FROM: u64 = 128 << 10;
+
+impl Server {
+    /// Serves until `cancel` fires.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        cancel: CancellationToken,
+    ) {
+        let acceptor = TlsAcceptor::from(tls);
+        loop {
+            let accepted = tokio::select! {
+                () = cancel.cancelled() => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    tokio::spawn(Arc::clone(&self).connection(stream, acceptor.clone(), cancel.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "cannot accept a connection to the API server");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        self.stop();
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, acceptor: TlsAcceptor, cancel: CancellationToken) {
+        let _ = stream.set_nodelay(true);
+        let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await else { return };
+        let certificates: Option<Arc<[_]>> =
+            stream.get_ref().1.peer_certificates().map(|all| all.iter().map(|one| one.clone().into_owned()).collect());
+        let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            let (server, certificates) = (Arc::clone(&self), certificates.clone());
+            async move {
+                let user = authenticate(&server, certificates.as_deref(), request.headers());
+                let headers = request.headers().clone();
+                let answer = server.answer(user, request).await;
+                Ok::<_, Infallible>(compressed(&headers, answer).await)
+            }
+        });
+        let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+        builder.http2().max_concurrent_streams(250);
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        tokio::select! {
+            _ = connection.as_mut() => {}
+            () = cancel.cancelled() => {
+                // Requests under way may end; watches end by themselves, since the server stops.
+                connection.as_mut().graceful_shutdown();
+                let _ = tokio::time::timeout(Duration::from_secs(1), connection).await;
+            }
+        }
+    }
+}
+
+/// Compresses a large answer that is there as a whole.
+async fn compressed(headers: &HeaderMap, answer: Answer) -> Answer {
+    let wanted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).is_some_and(|v| v.contains("gzip"));
+    let large = answer.body().size_hint().exact().is_some_and(|size| size >= COMPRESS_FROM);
+    if !wanted || !large {
+        return answer;
+    }
+    let (mut parts, incoming) = answer.into_parts();
+    let bytes = match incoming.collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(never) => match never {},
+    };
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let bytes = match encoder.write_all(&bytes).and_then(|()| encoder.finish()) {
+        Ok(smaller) => {
+            parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            parts.headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+            parts.headers.remove(CONTENT_LENGTH);
+            smaller.into()
+        }
+        Err(_) => bytes,
+    };
+    Answer::from_parts(parts, body::full(bytes))
+}

@@ -1,0 +1,247 @@
+//! The server itself: what all requests share.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use corten_api::schema::Schema;
+use corten_api::status::Status;
+use corten_base::{Clock, Random};
+use corten_kinds::Claims;
+use corten_store::{LeaseId, Snapshot, Store, WriteError};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use rustls::server::danger::ClientCertVerifier;
+use tokio_util::sync::CancellationToken;
+
+use crate::body::{self, Answer, Body};
+use crate::identity::Identity;
+use crate::node_proxy::NodeDialer;
+use crate::openapi::OpenApi;
+use crate::pki::{Pki, PkiError};
+use crate::request::{Query, Request, decode_path};
+use crate::route::{Route, route};
+use crate::storage::claim_key;
+use crate::tokens::Tokens;
+use crate::{authorize, bootstrap, discovery, verbs};
+
+/// Most bytes of a request's body, as upstream.
+const MOST_BODY: usize = 3 << 20;
+
+/// What a server is made of.
+pub struct Config {
+    /// Where objects live.
+    pub store: Store,
+    /// Time of day.
+    pub clock: Clock,
+    /// Names, UIDs, addresses.
+    pub random: Random,
+    /// Cluster IPs; the first is that of the `kubernetes` service.
+    pub service_range: (Ipv4Addr, u8),
+    /// Address at which this server is reached, published behind the `kubernetes` service.
+    pub node_address: IpAddr,
+    /// Port at which this server is reached.
+    pub port: u16,
+    /// Keys and certificates.
+    pub pki: Arc<Pki>,
+    /// Reaches the kubelets.
+    pub dialer: Arc<dyn NodeDialer>,
+}
+
+/// A server. Serves requests in process ([`Server::service`]) and over TLS ([`Server::serve`]).
+pub struct Server {
+    config: Config,
+    schema: Schema,
+    tokens: Tokens,
+    verifier: Arc<dyn ClientCertVerifier>,
+    openapi: OnceLock<OpenApi>,
+    /// Ends long requests when the server stops.
+    stopping: CancellationToken,
+    /// The lease on which short-lived objects of this minute hang.
+    expiring: tokio::sync::Mutex<Option<(i64, LeaseId)>>,
+}
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Keys do not make a server.
+    #[error("cannot use the cluster's keys")]
+    Pki(#[from] PkiError),
+    /// What every cluster has cannot be written.
+    #[error("cannot write the objects that every cluster has")]
+    Bootstrap(#[source] Status),
+}
+
+impl Server {
+    /// A server over the store, with the objects that every cluster has.
+    pub async fn new(config: Config) -> Result<Arc<Self>, StartError> {
+        let tokens = Tokens::new(config.pki.service_account_key(), config.random.clone())?;
+        let verifier = config.pki.client_verifier()?;
+        let server = Arc::new(Self {
+            config,
+            schema: Schema::build(),
+            tokens,
+            verifier,
+            openapi: OnceLock::new(),
+            stopping: CancellationToken::new(),
+            expiring: tokio::sync::Mutex::default(),
+        });
+        bootstrap::run(&server).await.map_err(StartError::Bootstrap)?;
+        Ok(server)
+    }
+
+    /// The API in process, as this user: a `tower` service that `kube::Client` takes.
+    #[must_use]
+    pub fn service(self: &Arc<Self>, user: Identity) -> Service {
+        Service { server: Arc::clone(self), user }
+    }
+
+    /// Ends watches and other long requests.
+    pub fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.config.store
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.config.clock
+    }
+
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    pub(crate) fn verifier(&self) -> &dyn ClientCertVerifier {
+        &*self.verifier
+    }
+
+    pub(crate) fn openapi(&self) -> &OpenApi {
+        self.openapi.get_or_init(OpenApi::build)
+    }
+
+    pub(crate) fn stopping(&self) -> CancellationToken {
+        self.stopping.clone()
+    }
+
+    /// The lease for objects that live so long after their last write. Objects written in the same minute share one.
+    pub(crate) async fn lease(&self, time_to_live: Duration) -> Result<LeaseId, WriteError> {
+        const BUCKET: i64 = 60;
+        let minute = self.clock().now().as_second() / BUCKET;
+        let mut current = self.expiring.lock().await;
+        if let Some((of, lease)) = *current
+            && of == minute
+        {
+            return Ok(lease);
+        }
+        let lease = self.store().grant(time_to_live + Duration::from_secs(BUCKET.unsigned_abs())).await?;
+        *current = Some((minute, lease));
+        Ok(lease)
+    }
+
+    /// Answers a request.
+    pub(crate) async fn answer<B>(
+        self: &Arc<Self>,
+        user: Result<Identity, Status>,
+        mut request: http::Request<B>,
+    ) -> Answer
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let user = match user {
+            Ok(user) => user,
+            Err(status) => return body::status(&status),
+        };
+        let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
+        let (parts, incoming) = request.into_parts();
+        let body = match Limited::new(incoming, MOST_BODY).collect().await {
+            Ok(collected) => collected.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => {
+                let message = format!("Request entity too large: limit is {MOST_BODY}");
+                return body::status(&Status::failure(413, "RequestEntityTooLarge", message));
+            }
+            Err(error) => return body::status(&Status::bad_request(format!("cannot read the request: {error}"))),
+        };
+        let request = Request {
+            path: decode_path(parts.uri.path()),
+            query: Query::parse(parts.uri.query()),
+            method: parts.method,
+            uri: parts.uri,
+            headers: parts.headers,
+            body,
+            user,
+            upgrade,
+        };
+        self.dispatch(request).await.unwrap_or_else(|status| body::status(&status))
+    }
+
+    async fn dispatch(self: &Arc<Self>, request: Request) -> Result<Answer, Status> {
+        match route(&request.path)? {
+            Route::Resource(target) => verbs::run(self, request, target).await,
+            Route::Other => {
+                authorize::path(&request.user, &request.method, &request.path)?;
+                discovery::answer(self, &request)
+            }
+        }
+    }
+}
+
+/// A server's API as one user sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    server: Arc<Server>,
+    user: Identity,
+}
+
+impl<B> tower::Service<http::Request<B>> for Service
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let Self { server, user } = self.clone();
+        async move { Ok(server.answer(Ok(user), request).await) }.boxed()
+    }
+}
+
+/// What is free, according to one snapshot.
+pub(crate) struct FreeIn<'a> {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) server: &'a Server,
+}
+
+impl Claims for FreeIn<'_> {
+    fn is_free(&self, claim: &str) -> bool {
+        self.snapshot.get(&claim_key(claim)).is_none()
+    }
+
+    fn random(&self, bound: usize) -> usize {
+        self.server.config.random.below(bound)
+    }
+
+    fn service_range(&self) -> (Ipv4Addr, u8) {
+        self.server.config.service_range
+    }
+}

@@ -1,0 +1,177 @@
+//! Objects in the store: their keys, their bytes, and the one path by which they are written.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use corten_api::status::Status;
+use corten_kinds::AnyKind;
+use corten_store::{Compare, Entry, LeaseId, Op, Outcome, Revision, Store, Txn, WriteError};
+use serde_json::{Map, Value};
+
+/// Key of an object.
+pub(crate) fn key(storage: &str, namespace: Option<&str>, name: &str) -> Bytes {
+    match namespace {
+        Some(namespace) => Bytes::from(format!("/registry/{storage}/{namespace}/{name}")),
+        None => Bytes::from(format!("/registry/{storage}/{name}")),
+    }
+}
+
+/// What the keys of a kind begin with, in one namespace or in all.
+pub(crate) fn prefix(storage: &str, namespace: Option<&str>) -> Bytes {
+    match namespace {
+        Some(namespace) => Bytes::from(format!("/registry/{storage}/{namespace}/")),
+        None => Bytes::from(format!("/registry/{storage}/")),
+    }
+}
+
+/// Key of a claim.
+pub(crate) fn claim_key(claim: &str) -> Bytes {
+    Bytes::from(format!("/registry/claims/{claim}"))
+}
+
+/// Canonical JSON of an object, and where the store is to stamp the digits of its resourceVersion.
+pub(crate) fn encode(object: &Value) -> Result<(Bytes, u32), Status> {
+    const STAMP: &str = "\"metadata\":{\"resourceVersion\":\"";
+    let mut text = String::with_capacity(1024);
+    text.push('{');
+    for field in ["apiVersion", "kind"] {
+        push(&mut text, field, &object[field]);
+    }
+    text.push_str(STAMP);
+    let offset = text.len();
+    text.push('"');
+    let empty = Map::new();
+    for (name, value) in object["metadata"].as_object().unwrap_or(&empty) {
+        if name != "resourceVersion" {
+            text.push(',');
+            push(&mut text, name, value);
+            text.pop();
+        }
+    }
+    text.push('}');
+    for (name, value) in object.as_object().unwrap_or(&empty) {
+        if !["apiVersion", "kind", "metadata"].contains(&name.as_str()) {
+            text.push(',');
+            push(&mut text, name, value);
+            text.pop();
+        }
+    }
+    text.push('}');
+    let offset = u32::try_from(offset).map_err(Status::internal)?;
+    Ok((Bytes::from(text), offset))
+}
+
+/// Appends `"name":value,`.
+fn push(text: &mut String, name: &str, value: &Value) {
+    text.push_str(&Value::from(name).to_string());
+    text.push(':');
+    text.push_str(&value.to_string());
+    text.push(',');
+}
+
+/// An object from its bytes.
+pub(crate) fn decode(entry: &Entry) -> Result<Value, Status> {
+    serde_json::from_slice(&entry.value)
+        .map_err(|error| Status::internal(format!("a stored object is damaged: {error}")))
+}
+
+/// The bytes of an object as it was, with another resourceVersion: what a deletion shows.
+pub(crate) fn restamped(entry: &Entry, revision: Revision) -> Bytes {
+    let Some(at) = entry.stamp.and_then(|at| usize::try_from(at).ok()).filter(|&at| at <= entry.value.len()) else {
+        return entry.value.clone();
+    };
+    let digits = entry.value[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    [&entry.value[..at], revision.to_string().as_bytes(), &entry.value[at + digits..]].concat().into()
+}
+
+/// A write of one object.
+pub(crate) struct Commit<'a> {
+    pub(crate) kind: &'a dyn AnyKind,
+    pub(crate) key: Bytes,
+    /// What was there when the write was decided.
+    pub(crate) old: Option<(&'a Value, Revision)>,
+    /// What is to be there; `None` deletes.
+    pub(crate) new: Option<&'a Value>,
+    pub(crate) lease: LeaseId,
+}
+
+/// What became of a write.
+pub(crate) enum Committed {
+    /// It is done: the new entry, or for a deletion its revision.
+    Done(Option<Entry>, Revision),
+    /// The object is not what it was when the write was decided.
+    Changed,
+    /// Another object holds one of its claims.
+    Claimed(String),
+}
+
+/// Carries out a write, with the claims of the object.
+pub(crate) async fn commit(store: &Store, commit: Commit<'_>) -> Result<Committed, Status> {
+    let Commit { kind, key, old, new, lease } = commit;
+    let claims = |object: Option<&Value>| object.map_or_else(BTreeSet::new, |o| kind.claims(o).into_iter().collect());
+    let (before, after): (BTreeSet<String>, BTreeSet<String>) = (claims(old.map(|(value, _)| value)), claims(new));
+    let mut txn = Txn {
+        compare: vec![Compare::ModRevision(key.clone(), old.map_or(0, |(_, revision)| revision))],
+        then: Vec::new(),
+    };
+    match new {
+        Some(object) => {
+            let (value, stamp) = encode(object)?;
+            txn.then.push(Op::Put { key: key.clone(), value, stamp: Some(stamp), lease });
+        }
+        None => txn.then.push(Op::Delete { key: key.clone() }),
+    }
+    let gained: Vec<&String> = after.difference(&before).collect();
+    for claim in &gained {
+        txn.compare.push(Compare::ModRevision(claim_key(claim), 0));
+        txn.then.push(Op::Put { key: claim_key(claim), value: key.clone(), stamp: None, lease: 0 });
+    }
+    for claim in before.difference(&after) {
+        txn.then.push(Op::Delete { key: claim_key(claim) });
+    }
+    match store.transact(txn).await.map_err(refused)? {
+        Outcome::Committed { revision, puts } => {
+            Ok(Committed::Done(puts.into_iter().next().filter(|_| new.is_some()), revision))
+        }
+        Outcome::Conflict { current, .. } => {
+            let taken = current.iter().skip(1).position(Option::is_some);
+            Ok(match taken.and_then(|index| gained.get(index)) {
+                Some(claim) => Committed::Claimed((*claim).clone()),
+                None => Committed::Changed,
+            })
+        }
+    }
+}
+
+/// A store that cannot write is not the client's fault, and may be able to in a while.
+pub(crate) fn refused(error: WriteError) -> Status {
+    Status::failure(503, "ServiceUnavailable", format!("the store cannot write now: {}", corten_base::chain(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_stamp_lands_in_the_resource_version() {
+        let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "resourceVersion": "9"}, "spec": {"x": [1]}});
+        let (bytes, at) = encode(&object).expect("encodes");
+        let at = usize::try_from(at).expect("small");
+        let stamped = [&bytes[..at], b"42", &bytes[at..]].concat();
+        let read: Value = serde_json::from_slice(&stamped).expect("JSON");
+        let expected = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "resourceVersion": "42"}, "spec": {"x": [1]}});
+        assert_eq!(read, expected);
+        let entry = Entry {
+            value: stamped.into(),
+            create_revision: 1,
+            mod_revision: 42,
+            version: 1,
+            lease: 0,
+            stamp: u32::try_from(at).ok(),
+        };
+        let read: Value = serde_json::from_slice(&restamped(&entry, 1000)).expect("JSON");
+        assert_eq!(read["metadata"]["resourceVersion"], "1000");
+    }
+}

@@ -1,0 +1,278 @@
+//! What hangs on an object: status, scale, binding, eviction, tokens, and the streams of a pod.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use corten_api::names::Names;
+use corten_api::status::Status;
+use corten_kinds::{AnyKind, KINDS, Subresource};
+use http::StatusCode;
+use http::header::ACCEPT;
+use serde_json::{Value, json};
+
+use crate::body::{self, Answer};
+use crate::objects::{self, Warnings};
+use crate::request::Request;
+use crate::route::Target;
+use crate::server::Server;
+use crate::tokens::{self, Bound, ISSUER, Subject};
+use crate::verbs::{Change, DeleteOptions, Patch, change_object, delete_object, dry_run, status_change};
+use crate::{negotiate, node_proxy, storage};
+
+const fn names(group: &'static str, version: &'static str, kind: &'static str) -> Names {
+    Names { group, version, kind, plural: "", singular: "", short: &[], categories: &[] }
+}
+
+static BINDING: Names = names("", "v1", "Binding");
+static EVICTION: Names = names("policy", "v1", "Eviction");
+static SCALE: Names = names("autoscaling", "v1", "Scale");
+static TOKEN_REQUEST: Names = names("authentication.k8s.io", "v1", "TokenRequest");
+
+pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target, verb: &str) -> Result<Answer, Status> {
+    let Some(subresource) = target.subresource else { return Err(Status::no_such_path()) };
+    match (subresource, verb) {
+        (Subresource::Status, "get") => whole(server, &request, &target),
+        (Subresource::Status | Subresource::Finalize, "update") => replace(server, &request, &target).await,
+        (Subresource::Status, "patch") => patch(server, &request, &target).await,
+        (Subresource::Scale, "get") => scale_of(server, &target),
+        (Subresource::Scale, "update" | "patch") => rescale(server, &request, &target).await,
+        (Subresource::Binding, "create") => bind(server, &request, &target).await,
+        (Subresource::Eviction, "create") => evict(server, &request, &target).await,
+        (Subresource::Token, "create") => token(server, &request, &target),
+        (Subresource::Log, "get") => node_proxy::logs(server, &request, &target).await,
+        (Subresource::Exec | Subresource::Attach | Subresource::PortForward, "get" | "create") => {
+            node_proxy::stream(server, request, &target, subresource).await
+        }
+        _ => Err(Status::method_not_allowed()),
+    }
+}
+
+fn stored(server: &Server, target: &Target) -> Result<Bytes, Status> {
+    let name = target.name.as_deref().unwrap_or_default();
+    let key = storage::key(target.kind.storage(), target.namespace.as_deref(), name);
+    let snapshot = server.store().snapshot();
+    let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(target.kind.names(), name))?;
+    Ok(entry.value.clone())
+}
+
+fn whole(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
+    let form = negotiate::accept(request.header(ACCEPT))?;
+    objects::show(server, request, form, target.kind, &stored(server, target)?, StatusCode::OK, &Vec::new())
+}
+
+async fn replace(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
+    let form = negotiate::accept(request.header(ACCEPT))?;
+    let (object, warnings) = objects::decode(server, request, target.kind.names())?;
+    let finalize = target.subresource == Some(Subresource::Finalize);
+    let what = if finalize { Change::Internal } else { Change::Status };
+    let change = |old: &Value| {
+        if !finalize {
+            return Ok((object.clone(), Vec::new()));
+        }
+        // Finalizing changes the finalizers and nothing else.
+        let mut new = old.clone();
+        new["spec"]["finalizers"] = object["spec"]["finalizers"].as_array().cloned().unwrap_or_default().into();
+        if let Some(version) = object["metadata"].get("resourceVersion") {
+            new["metadata"]["resourceVersion"] = version.clone();
+        }
+        Ok((new, Vec::new()))
+    };
+    let (bytes, _) = change_object(server, target, what, dry_run(request)?, change).await?;
+    objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
+}
+
+async fn patch(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
+    let form = negotiate::accept(request.header(ACCEPT))?;
+    let patch = Patch::read(server, request)?;
+    let what = status_change(target.subresource.unwrap_or(Subresource::Status));
+    let change = |old: &Value| patch.apply(server, request, target.kind, old);
+    let (bytes, warnings) = change_object(server, target, what, dry_run(request)?, change).await?;
+    objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
+}
+
+fn scale(kind: &dyn AnyKind, bytes: &[u8]) -> Result<Value, Status> {
+    let object: Value = serde_json::from_slice(bytes).map_err(Status::internal)?;
+    kind.scale(&object).ok_or_else(Status::no_such_path)
+}
+
+fn scale_of(server: &Server, target: &Target) -> Result<Answer, Status> {
+    Ok(body::value(StatusCode::OK, &scale(target.kind, &stored(server, target)?)?))
+}
+
+async fn rescale(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
+    let kind = target.kind;
+    let given =
+        if request.method == http::Method::PUT { Some(objects::decode(server, request, &SCALE)?.0) } else { None };
+    let patch = if given.is_none() { Some(Patch::read(server, request)?) } else { None };
+    let change = |old: &Value| {
+        let current = kind.scale(old).ok_or_else(Status::no_such_path)?;
+        let wanted = match (&given, &patch) {
+            (Some(scale), _) => scale.clone(),
+            (None, Some(patch)) => patch.apply_to(server, request, &SCALE, &current)?,
+            (None, None) => current,
+        };
+        let replicas = wanted["spec"]["replicas"].as_i64().unwrap_or(0);
+        if replicas < 0 {
+            let mut errs = corten_api::field::FieldErrors::default();
+            errs.invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+            return Err(Status::invalid(&SCALE, target.name.as_deref().unwrap_or_default(), &errs));
+        }
+        let mut new = old.clone();
+        kind.set_scale(&mut new, replicas);
+        match wanted["metadata"].get("resourceVersion").filter(|version| version.is_string()) {
+            Some(version) if given.is_some() => new["metadata"]["resourceVersion"] = version.clone(),
+            _ => drop(objects::metadata(&mut new).shift_remove("resourceVersion")),
+        }
+        Ok((new, Warnings::new()))
+    };
+    let (bytes, _) = change_object(server, target, Change::Object, dry_run(request)?, change).await?;
+    Ok(body::value(StatusCode::OK, &scale(kind, &bytes)?))
+}
+
+/// Puts a pod on a node.
+async fn bind(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
+    let (binding, _) = objects::decode(server, request, &BINDING)?;
+    let name = target.name.as_deref().unwrap_or_default();
+    let names = target.kind.names();
+    let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
+    if node.is_empty() {
+        let mut errs = corten_api::field::FieldErrors::default();
+        errs.required("target.name", "");
+        return Err(Status::invalid(&BINDING, name, &errs));
+    }
+    let uid = binding["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty());
+    let now = objects::time(server.clock().now());
+    let change = |old: &Value| {
+        if let Some(uid) = uid.filter(|uid| old["metadata"]["uid"] != **uid) {
+            let own = old["metadata"]["uid"].as_str().unwrap_or_default();
+            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}");
+            return Err(Status::conflict(names, name, &why));
+        }
+        if !old["metadata"]["deletionTimestamp"].is_null() {
+            return Err(Status::conflict(
+                names,
+                name,
+                &format!("pod {name} is being deleted, cannot be assigned to a host"),
+            ));
+        }
+        match old["spec"]["nodeName"].as_str().unwrap_or_default() {
+            "" => {}
+            taken => {
+                return Err(Status::conflict(
+                    names,
+                    name,
+                    &format!("pod {name} is already assigned to node \"{taken}\""),
+                ));
+            }
+        }
+        if old["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
+            return Err(Status::conflict(names, name, &format!("pod {name} has non-empty .spec.schedulingGates")));
+        }
+        let mut new = old.clone();
+        new["spec"]["nodeName"] = node.clone().into();
+        for (key, value) in binding["metadata"]["annotations"].as_object().into_iter().flatten() {
+            new["metadata"]["annotations"][key] = value.clone();
+        }
+        let condition =
+            json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
+        let conditions = new["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let others = conditions.into_iter().filter(|condition| condition["type"] != "PodScheduled");
+        new["status"]["conditions"] = others.chain([condition]).collect::<Vec<_>>().into();
+        Ok((new, Warnings::new()))
+    };
+    change_object(server, target, Change::Internal, dry_run(request)?, change).await?;
+    Ok(success())
+}
+
+fn success() -> Answer {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    body::value(StatusCode::CREATED, &status)
+}
+
+/// Deletes a pod on somebody's request. There are no disruption budgets yet that could object.
+async fn evict(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
+    let (eviction, _) = objects::decode(server, request, &EVICTION)?;
+    let options = &eviction["deleteOptions"];
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let options = DeleteOptions {
+        grace: options["gracePeriodSeconds"].as_i64(),
+        propagation: text(&options["propagationPolicy"]),
+        uid: text(&options["preconditions"]["uid"]),
+        version: text(&options["preconditions"]["resourceVersion"]),
+        dry_run: dry_run(request)?,
+    };
+    let name = target.name.as_deref().unwrap_or_default();
+    delete_object(server, target.kind, target.namespace.as_deref(), name, &options).await?;
+    Ok(success())
+}
+
+/// A token for a service account.
+fn token(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
+    const LEAST: i64 = 600;
+    const MOST: i64 = 1 << 32;
+    let (mut asked, _) = objects::decode(server, request, &TOKEN_REQUEST)?;
+    let account: Value = serde_json::from_slice(&stored(server, target)?).map_err(Status::internal)?;
+    let name = target.name.clone().unwrap_or_default();
+    let namespace = target.namespace.clone().unwrap_or_default();
+    let seconds = asked["spec"]["expirationSeconds"].as_i64().unwrap_or(3600);
+    if !(LEAST..=MOST).contains(&seconds) {
+        let mut errs = corten_api::field::FieldErrors::default();
+        let why = if seconds < LEAST {
+            "may not specify a duration less than 10 minutes"
+        } else {
+            "may not specify a duration larger than 2^32 seconds"
+        };
+        errs.invalid("spec.expirationSeconds", seconds, why);
+        return Err(Status::invalid(&TOKEN_REQUEST, &name, &errs));
+    }
+    let audiences: Vec<String> = asked["spec"]["audiences"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|a| a.as_str().map(str::to_owned))
+        .collect();
+    let audiences = if audiences.is_empty() { vec![ISSUER.to_owned()] } else { audiences };
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut subject = Subject {
+        namespace: namespace.clone(),
+        serviceaccount: Bound { name, uid: text(&account["metadata"]["uid"]) },
+        pod: None,
+        secret: None,
+    };
+    let reference = &asked["spec"]["boundObjectRef"];
+    if reference.is_object() {
+        let bound = bound(server, &namespace, reference)?;
+        match reference["kind"].as_str() {
+            Some("Pod") => subject.pod = Some(bound),
+            Some("Secret") => subject.secret = Some(bound),
+            other => return Err(Status::bad_request(format!("cannot bind token for serviceaccount to a {other:?}"))),
+        }
+    }
+    let now = server.clock().now();
+    let token = server.tokens().issue(subject, audiences.clone(), seconds, now).map_err(Status::internal)?;
+    asked["spec"]["audiences"] = audiences.into();
+    asked["spec"]["expirationSeconds"] = seconds.into();
+    asked["status"] = tokens::status(&token, now + Duration::from_secs(seconds.unsigned_abs()));
+    Ok(body::value(StatusCode::CREATED, &asked))
+}
+
+/// The object that a token is to be bound to, which must be there.
+fn bound(server: &Server, namespace: &str, reference: &Value) -> Result<Bound, Status> {
+    let name = reference["name"].as_str().unwrap_or_default().to_owned();
+    let kind = reference["kind"].as_str().unwrap_or_default();
+    let kind = KINDS.iter().copied().find(|own| own.names().kind == kind);
+    let kind = kind.ok_or_else(|| Status::bad_request(format!("cannot bind token to a {}", reference["kind"])))?;
+    let snapshot = server.store().snapshot();
+    let key = storage::key(kind.storage(), Some(namespace), &name);
+    let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(kind.names(), &name))?;
+    let object = storage::decode(entry)?;
+    let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+    if let Some(wanted) = reference["uid"].as_str().filter(|wanted| *wanted != uid) {
+        let why = format!(
+            "the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated"
+        );
+        return Err(Status::conflict(kind.names(), &name, &why));
+    }
+    Ok(Bound { name, uid })
+}

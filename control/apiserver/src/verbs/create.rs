@@ -1,0 +1,140 @@
+//! create.
+
+use bytes::Bytes;
+use corten_api::names::Scope;
+use corten_api::status::Status;
+use corten_kinds::{AnyKind, Operation, WriteContext};
+use http::StatusCode;
+use serde_json::Value;
+
+use super::dry_run;
+use crate::body::Answer;
+use crate::identity::Identity;
+use crate::request::Request;
+use crate::route::Target;
+use crate::server::{FreeIn, Server};
+use crate::storage::{self, Commit, Committed};
+use crate::{admission, negotiate, objects};
+
+/// How often a name or an address that turns out to be taken is drawn anew.
+const ATTEMPTS: u32 = 8;
+
+pub(super) async fn create(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
+    let form = negotiate::accept(request.header(http::header::ACCEPT))?;
+    let dry_run = dry_run(request)?;
+    let (object, warnings) = objects::decode(server, request, target.kind.names())?;
+    let bytes = create_object(server, target.kind, target.namespace.as_deref(), object, &request.user, dry_run).await?;
+    objects::show(server, request, form, target.kind, &bytes, StatusCode::CREATED, &warnings)
+}
+
+/// Creates an object that conforms to its schema; its bytes as stored.
+pub(crate) async fn create_object(
+    server: &Server,
+    kind: &'static dyn AnyKind,
+    namespace: Option<&str>,
+    object: Value,
+    user: &Identity,
+    dry_run: bool,
+) -> Result<Bytes, Status> {
+    let names = kind.names();
+    let generated = object["metadata"]["name"].as_str().is_none_or(str::is_empty);
+    let mut claimed = None;
+    for _ in 0..ATTEMPTS {
+        let object = prepared(server, kind, namespace, object.clone())?;
+        let snapshot = server.store().snapshot();
+        admission::namespace_exists(
+            &snapshot,
+            kind,
+            namespace,
+            object["metadata"]["name"].as_str().unwrap_or_default(),
+        )?;
+        let object = admission::mutate(&snapshot, kind, namespace, object, user)?;
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let key = storage::key(kind.storage(), namespace, &name);
+        let is_there = snapshot.get(&key).is_some();
+        let cx = WriteContext { now: server.clock().now(), claims: &FreeIn { snapshot, server } };
+        let object = kind.process(object, Operation::Create, &cx)?;
+        if is_there {
+            if generated {
+                continue;
+            }
+            return Err(Status::already_exists(names, &name));
+        }
+        if dry_run {
+            return Ok(storage::encode(&object)?.0);
+        }
+        let lease = match kind.time_to_live() {
+            Some(time) => server.lease(time).await.map_err(storage::refused)?,
+            None => 0,
+        };
+        match storage::commit(server.store(), Commit { kind, key, old: None, new: Some(&object), lease }).await? {
+            Committed::Done(Some(entry), _) => return Ok(entry.value),
+            Committed::Done(None, _) => return Err(Status::internal("a created object has no entry")),
+            Committed::Changed if generated => {}
+            Committed::Changed => return Err(Status::already_exists(names, &name)),
+            Committed::Claimed(claim) => claimed = Some((name, claim)),
+        }
+    }
+    match claimed {
+        Some((name, claim)) => Err(taken(kind, &name, &claim)),
+        None => Err(Status::failure(
+            409,
+            "AlreadyExists",
+            "The generated name is taken again and again; try again".to_owned(),
+        )),
+    }
+}
+
+/// The refusal for a value that another object holds.
+pub(super) fn taken(kind: &dyn AnyKind, name: &str, claim: &str) -> Status {
+    let mut errs = corten_api::field::FieldErrors::default();
+    let value = claim.rsplit('/').next().unwrap_or_default();
+    match claim.split('/').next() {
+        Some("clusterip") => {
+            let why = format!("failed to allocate IP {value}: provided IP is already allocated");
+            errs.invalid("spec.clusterIPs", [value], why);
+        }
+        _ => errs.invalid("spec.ports[0].nodePort", value, "provided port is already allocated"),
+    }
+    Status::invalid(kind.names(), name, &errs)
+}
+
+/// A new object with the metadata that the server decides on.
+fn prepared(server: &Server, kind: &dyn AnyKind, namespace: Option<&str>, mut object: Value) -> Result<Value, Status> {
+    let metadata = objects::metadata(&mut object);
+    if kind.scope() == Scope::Namespaced {
+        let own = metadata.get("namespace").and_then(Value::as_str).unwrap_or_default();
+        let namespace = namespace.unwrap_or_default();
+        if !own.is_empty() && own != namespace {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+        metadata.insert("namespace".to_owned(), namespace.into());
+    } else {
+        metadata.shift_remove("namespace");
+    }
+    if metadata.get("resourceVersion").and_then(Value::as_str).is_some_and(|version| !version.is_empty()) {
+        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    let generate = metadata.get("generateName").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if metadata.get("name").and_then(Value::as_str).is_none_or(str::is_empty) && !generate.is_empty() {
+        // Names have at most 63 bytes; five of them are drawn.
+        let stem: String = generate.chars().take(58).collect();
+        metadata.insert("name".to_owned(), format!("{stem}{}", server.config().random.suffix(5)).into());
+    }
+    let uid = uuid::Builder::from_random_bytes(server.config().random.bytes16()).into_uuid().to_string();
+    metadata.insert("uid".to_owned(), uid.into());
+    metadata.insert("creationTimestamp".to_owned(), objects::time(server.clock().now()));
+    for field in [
+        "resourceVersion",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "managedFields",
+        "generation",
+    ] {
+        metadata.shift_remove(field);
+    }
+    Ok(object)
+}

@@ -1,0 +1,291 @@
+//! update and patch: one read-modify-write, the new object given or computed.
+
+use bytes::Bytes;
+use corten_api::codec::{self, Findings};
+use corten_api::names::Names;
+use corten_api::patch::{PatchError, json_patch, merge_patch, strategic_merge_patch};
+use corten_api::status::Status;
+use corten_kinds::{AnyKind, Operation, Subresource, WriteContext};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use serde_json::{Value, json};
+
+use super::create::taken;
+use super::dry_run;
+use crate::body::Answer;
+use crate::negotiate;
+use crate::objects::{self, Warnings};
+use crate::request::Request;
+use crate::route::Target;
+use crate::server::{FreeIn, Server};
+use crate::storage::{self, Commit, Committed};
+
+/// How often a patch is computed anew because the object changed meanwhile.
+const ATTEMPTS: u32 = 16;
+
+pub(super) async fn update(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
+    let form = negotiate::accept(request.header(http::header::ACCEPT))?;
+    let (object, warnings) = objects::decode(server, request, target.kind.names())?;
+    let change = |_: &Value| Ok((object.clone(), Vec::new()));
+    let (bytes, _) = change_object(server, target, Change::Object, dry_run(request)?, change).await?;
+    objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
+}
+
+pub(super) async fn patch(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
+    let form = negotiate::accept(request.header(http::header::ACCEPT))?;
+    let patch = Patch::read(server, request)?;
+    let change = |old: &Value| patch.apply(server, request, target.kind, old);
+    let (bytes, warnings) = change_object(server, target, Change::Object, dry_run(request)?, change).await?;
+    objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
+}
+
+/// What of an object a request may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Everything but the status.
+    Object,
+    /// The status.
+    Status,
+    /// Something that a subresource decides; the kind's rules are not asked.
+    Internal,
+}
+
+/// Reads an object, lets `change` compute the new one, and writes it unless it changed meanwhile.
+/// Returns the bytes as stored, and what `change` warns of.
+pub(crate) async fn change_object(
+    server: &Server,
+    target: &Target,
+    what: Change,
+    dry_run: bool,
+    mut change: impl FnMut(&Value) -> Result<(Value, Warnings), Status>,
+) -> Result<(Bytes, Warnings), Status> {
+    let kind = target.kind;
+    let (names, name) = (kind.names(), target.name.as_deref().unwrap_or_default());
+    let key = storage::key(kind.storage(), target.namespace.as_deref(), name);
+    for _ in 0..ATTEMPTS {
+        let snapshot = server.store().snapshot();
+        let Some(entry) = snapshot.get(&key).cloned() else { return Err(Status::not_found(names, name)) };
+        let old = storage::decode(&entry)?;
+        let (mut new, warnings) = change(&old)?;
+        let demanded =
+            new["metadata"]["resourceVersion"].as_str().filter(|v| !v.is_empty() && *v != "0").map(str::to_owned);
+        if demanded.as_ref().is_some_and(|version| *version != entry.mod_revision.to_string()) {
+            return Err(Status::modified(names, name));
+        }
+        keep_metadata(kind, target, &old, &mut new)?;
+        let cx = WriteContext { now: server.clock().now(), claims: &FreeIn { snapshot, server } };
+        let new = match what {
+            Change::Object => kind.process(new, Operation::Update { old: &old }, &cx)?,
+            Change::Status => kind.process(new, Operation::UpdateStatus { old: &old }, &cx)?,
+            Change::Internal => new,
+        };
+        if same(&old, &new) {
+            return Ok((entry.value, warnings));
+        }
+        if dry_run {
+            let (bytes, at) = storage::encode(&new)?;
+            let at = usize::try_from(at).unwrap_or(bytes.len());
+            let stamped = [&bytes[..at], entry.mod_revision.to_string().as_bytes(), &bytes[at..]].concat();
+            return Ok((stamped.into(), warnings));
+        }
+        let ends = is_released(kind, &new);
+        let lease = match kind.time_to_live() {
+            Some(time) => server.lease(time).await.map_err(storage::refused)?,
+            None => 0,
+        };
+        let commit = Commit {
+            kind,
+            key: key.clone(),
+            old: Some((&old, entry.mod_revision)),
+            new: (!ends).then_some(&new),
+            lease,
+        };
+        match storage::commit(server.store(), commit).await? {
+            Committed::Done(Some(entry), _) => return Ok((entry.value, warnings)),
+            Committed::Done(None, revision) => return Ok((storage::restamped(&entry, revision), warnings)),
+            Committed::Changed if demanded.is_some() => return Err(Status::modified(names, name)),
+            Committed::Changed => {}
+            Committed::Claimed(claim) => return Err(taken(kind, name, &claim)),
+        }
+    }
+    Err(Status::modified(names, name))
+}
+
+/// Whether nothing keeps a deleted object any more.
+pub(super) fn is_released(kind: &dyn AnyKind, object: &Value) -> bool {
+    let metadata = &object["metadata"];
+    metadata["deletionTimestamp"].is_string()
+        && metadata["finalizers"].as_array().is_none_or(Vec::is_empty)
+        && metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+        && !kind.held(object)
+}
+
+/// Whether two objects are the same but for their resourceVersion.
+fn same(old: &Value, new: &Value) -> bool {
+    let without = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.shift_remove("resourceVersion");
+        }
+        object
+    };
+    without(old) == without(new)
+}
+
+/// Gives the new object the metadata that clients may not change, and refuses to change its identity.
+fn keep_metadata(kind: &dyn AnyKind, target: &Target, old: &Value, new: &mut Value) -> Result<(), Status> {
+    let names = kind.names();
+    let name = target.name.as_deref().unwrap_or_default();
+    new["apiVersion"] = names.api_version().into();
+    new["kind"] = names.kind.into();
+    let metadata = objects::metadata(new);
+    match metadata.get("name").and_then(Value::as_str).unwrap_or_default() {
+        "" => return Err(Status::bad_request("name must be provided")),
+        own if own != name => {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({own}) does not match the name on the URL ({name})"
+            )));
+        }
+        _ => {}
+    }
+    if let (Some(own), Some(namespace)) = (metadata.get("namespace").and_then(Value::as_str), &target.namespace)
+        && !own.is_empty()
+        && own != namespace
+    {
+        return Err(Status::bad_request(format!(
+            "the namespace of the object ({own}) does not match the namespace on the URL ({namespace})"
+        )));
+    }
+    let before = &old["metadata"];
+    if let Some(uid) = metadata.get("uid").and_then(Value::as_str)
+        && !uid.is_empty()
+        && before["uid"] != *uid
+    {
+        let why = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            before["uid"].as_str().unwrap_or_default()
+        );
+        return Err(Status::conflict(names, name, &why));
+    }
+    for field in [
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "generateName",
+        "resourceVersion",
+    ] {
+        match before.get(field) {
+            Some(value) => drop(metadata.insert(field.to_owned(), value.clone())),
+            None => drop(metadata.shift_remove(field)),
+        }
+    }
+    metadata.shift_remove("managedFields");
+    metadata.shift_remove("selfLink");
+    Ok(())
+}
+
+/// A patch and how it is meant.
+pub(crate) enum Patch {
+    Json(Value),
+    Merge(Value, Findings),
+    Strategic(Value, Findings),
+}
+
+impl Patch {
+    pub(crate) fn read(_server: &Server, request: &Request) -> Result<Self, Status> {
+        let bad = |error: codec::DecodeError| Status::bad_request(format!("error decoding patch: {error}"));
+        let parse = || codec::json(&request.body).map_err(bad);
+        let kind = request.header(CONTENT_TYPE).unwrap_or_default();
+        match kind.split(';').next().unwrap_or_default().trim() {
+            "application/json-patch+json" => Ok(Self::Json(parse()?.0)),
+            // The Python client sends a list with the merge patch's type now and then.
+            "application/merge-patch+json" => {
+                let (value, findings) = parse()?;
+                Ok(if value.is_array() { Self::Json(value) } else { Self::Merge(value, findings) })
+            }
+            "application/strategic-merge-patch+json" => {
+                let (value, findings) = parse()?;
+                Ok(Self::Strategic(value, findings))
+            }
+            other => Err(Status::unsupported_media_type(format!(
+                "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json (not {other:?})"
+            ))),
+        }
+    }
+
+    /// The patched object, held against its schema.
+    pub(crate) fn apply(
+        &self,
+        server: &Server,
+        request: &Request,
+        kind: &dyn AnyKind,
+        old: &Value,
+    ) -> Result<(Value, Warnings), Status> {
+        self.patched(server, request, kind.names(), old)
+    }
+
+    /// Something patched that is no object of a served kind, such as a Scale.
+    pub(crate) fn apply_to(
+        &self,
+        server: &Server,
+        request: &Request,
+        names: &Names,
+        old: &Value,
+    ) -> Result<Value, Status> {
+        self.patched(server, request, names, old).map(|(new, _)| new)
+    }
+
+    fn patched(
+        &self,
+        server: &Server,
+        request: &Request,
+        names: &Names,
+        old: &Value,
+    ) -> Result<(Value, Warnings), Status> {
+        let root = server.schema().find(names.group, names.version, names.kind).ok_or_else(Status::no_such_path)?;
+        let mut new = old.clone();
+        let findings = match self {
+            Self::Json(patch) => {
+                json_patch(&mut new, patch).map_err(|error| refused(&error))?;
+                Findings::default()
+            }
+            Self::Merge(patch, findings) => {
+                if !patch.is_object() {
+                    return Err(Status::bad_request("a merge patch must be an object"));
+                }
+                // The version in a patch is a precondition, the one in the object is not.
+                objects::metadata(&mut new).shift_remove("resourceVersion");
+                merge_patch(&mut new, patch);
+                findings.clone()
+            }
+            Self::Strategic(patch, findings) => {
+                objects::metadata(&mut new).shift_remove("resourceVersion");
+                strategic_merge_patch(server.schema(), root, &mut new, patch).map_err(|error| refused(&error))?;
+                findings.clone()
+            }
+        };
+        objects::conform(server, &request.query, names, new, findings)
+    }
+}
+
+fn refused(error: &PatchError) -> Status {
+    match error.code {
+        400 => Status::bad_request(error.message.clone()),
+        413 => Status::failure(413, "RequestEntityTooLarge", error.message.clone()),
+        _ => {
+            let message = "the server rejected our request due to an error in our request";
+            let mut status = Status::failure(422, "Invalid", message);
+            let cause = json!({"reason": "UnexpectedServerResponse", "message": error.message});
+            status.details = Some(json!({"causes": [cause]}));
+            status
+        }
+    }
+}
+
+/// The subresource that a kind's status is.
+pub(crate) fn status_change(subresource: Subresource) -> Change {
+    if subresource == Subresource::Status { Change::Status } else { Change::Object }
+}

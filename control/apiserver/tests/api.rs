@@ -1,0 +1,497 @@
+//! The API as clients see it, in process and over TLS.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use corten_api::api::core::v1::Node;
+use corten_apiserver::{Config, Identity, NodeDialer, NodeStream, Pki, PkiOptions, Server};
+use corten_base::{Clock, Random};
+use corten_store::{Options, Store};
+use futures::StreamExt;
+use http::{Method, Request, header};
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+struct NoNodes;
+
+#[async_trait]
+impl NodeDialer for NoNodes {
+    async fn dial(&self, _node: &Node) -> io::Result<Box<dyn NodeStream>> {
+        Err(io::Error::other("there are no nodes"))
+    }
+}
+
+struct Api {
+    server: Arc<Server>,
+    store: Store,
+    pki: Arc<Pki>,
+}
+
+impl Api {
+    async fn new() -> Self {
+        let clock = Clock::system();
+        let options =
+            Options { dir: None, history: Duration::from_secs(3600), history_bytes: 16 << 20, clock: clock.clone() };
+        let store = Store::open(options).await.expect("a store");
+        let address = IpAddr::from([127, 0, 0, 1]);
+        let options = PkiOptions {
+            node_name: "n".to_owned(),
+            addresses: vec![address],
+            service_address: IpAddr::from([10, 43, 0, 1]),
+            names: vec![],
+        };
+        let pki = Arc::new(Pki::ephemeral(&options, clock.now()).expect("keys"));
+        let config = Config {
+            store: store.clone(),
+            clock,
+            random: Random::seeded(7),
+            service_range: (Ipv4Addr::new(10, 43, 0, 0), 16),
+            node_address: address,
+            port: 6443,
+            pki: Arc::clone(&pki),
+            dialer: Arc::new(NoNodes),
+        };
+        Self { server: Server::new(config).await.expect("a server"), store, pki }
+    }
+
+    async fn raw(&self, user: Identity, request: Request<Full<Bytes>>) -> http::Response<corten_apiserver::Body> {
+        match self.server.service(user).oneshot(request).await {
+            Ok(answer) => answer,
+            Err(never) => match never {},
+        }
+    }
+
+    async fn send(&self, method: Method, path: &str, kind: &str, body: impl Into<Bytes>) -> (u16, Value) {
+        let request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, kind);
+        let answer = self.raw(Identity::admin(), request.body(Full::new(body.into())).expect("a request")).await;
+        let code = answer.status().as_u16();
+        let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
+        (code, serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into()))
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        self.send(Method::GET, path, "application/json", "").await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.send(Method::POST, path, "application/json", body.to_string()).await
+    }
+
+    async fn delete(&self, path: &str) -> (u16, Value) {
+        self.send(Method::DELETE, path, "application/json", "").await
+    }
+
+    /// The first lines of a watch, as `TYPE name`.
+    async fn watched(&self, path: &str, count: usize) -> Vec<String> {
+        let request = Request::get(path).body(Full::default()).expect("a request");
+        let body = self.raw(Identity::admin(), request).await.into_body().into_data_stream();
+        let mut text = String::new();
+        let mut pieces = Box::pin(body);
+        while text.lines().count() < count {
+            let piece = tokio::time::timeout(Duration::from_secs(5), pieces.next()).await.expect("in time");
+            text.push_str(&String::from_utf8_lossy(&piece.expect("a piece").expect("bytes")));
+        }
+        let show = |line: &str| {
+            let event: Value = serde_json::from_str(line).expect("JSON");
+            format!(
+                "{} {}",
+                event["type"].as_str().unwrap_or_default(),
+                event["object"]["metadata"]["name"].as_str().unwrap_or_default()
+            )
+        };
+        text.lines().map(show).collect()
+    }
+}
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+fn map(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {"app": name}}, "data": {"k": "v"}})
+}
+
+fn pod(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "web:1"}]}})
+}
+
+fn deployment() -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "web:1"}]}},
+    }})
+}
+
+#[tokio::test]
+async fn an_object_lives_from_create_to_delete() {
+    let api = Api::new().await;
+    let (code, created) = api.post(MAPS, &map("a")).await;
+    assert_eq!(code, 201, "{created}");
+    assert!(created["metadata"]["uid"].is_string() && created["metadata"]["creationTimestamp"].is_string());
+    let path = format!("{MAPS}/a");
+    assert_eq!(api.get(&path).await, (200, created.clone()));
+    let mut changed = created.clone();
+    changed["data"]["k"] = "w".into();
+    let (code, updated) = api.send(Method::PUT, &path, "application/json", changed.to_string()).await;
+    assert_eq!((code, &updated["data"]["k"]), (200, &json!("w")));
+    let version = |object: &Value| object["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse::<u64>().ok());
+    assert!(version(&updated) > version(&created));
+    let (code, conflict) = api.send(Method::PUT, &path, "application/json", changed.to_string()).await;
+    assert_eq!((code, &conflict["reason"]), (409, &json!("Conflict")), "the version is old");
+    let (_, same) = api.send(Method::PUT, &path, "application/json", updated.to_string()).await;
+    assert_eq!(version(&same), version(&updated), "no change, no write");
+    let (code, gone) = api.delete(&path).await;
+    assert_eq!((code, &gone["status"], &gone["details"]["name"]), (200, &json!("Success"), &json!("a")));
+    assert_eq!(api.get(&path).await.0, 404);
+}
+
+#[tokio::test]
+async fn bad_input_gets_the_answer_that_kubernetes_gives() {
+    let api = Api::new().await;
+    api.post(MAPS, &map("a")).await;
+    let mut lines = Vec::new();
+    let mut note = |what: &str, (code, status): (u16, Value)| {
+        let message: String = status["message"].as_str().unwrap_or_default().chars().take(160).collect();
+        lines.push(format!("{what}: {code} {} | {message}", status["reason"].as_str().unwrap_or_default()));
+    };
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let json_type = "application/json";
+    note("malformed JSON", api.send(Method::POST, MAPS, json_type, "{\"a\": ").await);
+    note("malformed YAML", api.send(Method::POST, MAPS, "application/yaml", "a: [1").await);
+    note("no kind", api.post(MAPS, &json!({"apiVersion": "v1"})).await);
+    note("wrong kind", api.post(MAPS, &pod("a")).await);
+    let mut wrong = deployment();
+    wrong["spec"]["replicas"] = "three".into();
+    note("wrong type", api.post(deployments, &wrong).await);
+    let mut unknown = deployment();
+    unknown["spec"]["replicaz"] = 3.into();
+    note("unknown field", api.post(&format!("{deployments}?fieldValidation=Strict"), &unknown).await);
+    note("bad name", api.post(MAPS, &map("A_b")).await);
+    note("duplicate", api.post(MAPS, &map("a")).await);
+    note("no namespace", api.post("/api/v1/namespaces/nowhere/configmaps", &map("a")).await);
+    note("protobuf", api.send(Method::POST, MAPS, "application/vnd.kubernetes.protobuf", "k8s").await);
+    note("large", api.send(Method::POST, MAPS, json_type, vec![b' '; (3 << 20) + 1]).await);
+    note("no such kind", api.get("/api/v1/gizmos").await);
+    note("no such object", api.get("/apis/apps/v1/namespaces/default/deployments/web").await);
+    note("bad selector", api.get("/api/v1/pods?labelSelector=a%20b").await);
+    note("bad field", api.get("/api/v1/pods?fieldSelector=spec.x%3D1").await);
+    note("bad version", api.get("/api/v1/pods?resourceVersion=x&watch=1").await);
+    note(
+        "bad patch",
+        api.send(
+            Method::PATCH,
+            &format!("{MAPS}/a"),
+            "application/json-patch+json",
+            "[{\"op\":\"test\",\"path\":\"/data/k\",\"value\":1}]",
+        )
+        .await,
+    );
+    note("unknown patch", api.send(Method::PATCH, &format!("{MAPS}/a"), json_type, "{}").await);
+    note("wrong method", api.send(Method::PUT, MAPS, json_type, map("a").to_string()).await);
+    expect_test::expect![[r#"
+        malformed JSON: 400 BadRequest | couldn't get version/kind; json parse error: EOF while parsing a value at line 1 column 6
+        malformed YAML: 400 BadRequest | couldn't get version/kind; yaml parse error: error: line 1 column 4: unclosed bracket '['
+        no kind: 400 BadRequest | Object 'Kind' is missing in '{"apiVersion":"v1"}'
+        wrong kind: 400 BadRequest | the API version in the data (v1) and kind (Pod) do not match the expected v1, Kind=ConfigMap
+        wrong type: 400 BadRequest | Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32
+        unknown field: 400 BadRequest | Deployment in version "v1" cannot be handled as a Deployment: strict decoding error: unknown field "spec.replicaz"
+        bad name: 422 Invalid | ConfigMap "A_b" is invalid: metadata.name: Invalid value: "A_b": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', 
+        duplicate: 409 AlreadyExists | configmaps "a" already exists
+        no namespace: 404 NotFound | namespaces "nowhere" not found
+        protobuf: 415 UnsupportedMediaType | the body of the request was in an unknown format - accepted media types include: application/json, application/yaml
+        large: 413 RequestEntityTooLarge | Request entity too large: limit is 3145728
+        no such kind: 404 NotFound | the server could not find the requested resource
+        no such object: 404 NotFound | deployments.apps "web" not found
+        bad selector: 400 BadRequest | unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt
+        bad field: 400 BadRequest | Unable to find "v1, Resource=pods" that match label selector "", field selector "spec.x=1": field label not supported: spec.x
+        bad version: 400 BadRequest | invalid resource version: "x": it must be a number
+        bad patch: 422 Invalid | the server rejected our request due to an error in our request
+        unknown patch: 415 UnsupportedMediaType | the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategi
+        wrong method: 405 MethodNotAllowed | the server does not allow this method on the requested resource"#]]
+    .assert_eq(&lines.join("\n"));
+}
+
+#[tokio::test]
+async fn lists_come_in_pieces_and_by_selector() {
+    let api = Api::new().await;
+    for name in ["a", "b", "c", "d", "e"] {
+        api.post(MAPS, &map(name)).await;
+    }
+    let names = |list: &Value| -> Vec<String> {
+        list["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|item| item["metadata"]["name"].as_str().map(str::to_owned))
+            .collect()
+    };
+    let (_, first) = api.get(&format!("{MAPS}?limit=2")).await;
+    assert_eq!((names(&first), &first["metadata"]["remainingItemCount"]), (vec!["a".into(), "b".into()], &json!(3)));
+    api.post(MAPS, &map("aa")).await;
+    let token = first["metadata"]["continue"].as_str().expect("a token");
+    let (_, rest) = api.get(&format!("{MAPS}?continue={token}")).await;
+    assert_eq!(names(&rest), ["c", "d", "e"], "the list is of one moment");
+    assert_eq!(rest["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+    assert_eq!(names(&api.get(&format!("{MAPS}?labelSelector=app%20in%20(a,c)")).await.1), ["a", "c"]);
+    assert_eq!(names(&api.get(&format!("{MAPS}?fieldSelector=metadata.name%3Dd")).await.1), ["d"]);
+    let (_, table) = api.send(Method::GET, MAPS, "", "").await;
+    assert_eq!(table["kind"], "ConfigMapList");
+    let request = Request::get(MAPS).header(header::ACCEPT, "application/json;as=Table;v=v1;g=meta.k8s.io");
+    let answer = api.raw(Identity::admin(), request.body(Full::default()).expect("a request")).await;
+    let table: Value =
+        serde_json::from_slice(&answer.into_body().collect().await.expect("a body").to_bytes()).expect("JSON");
+    assert_eq!((&table["kind"], &table["rows"][0]["cells"][1]), (&json!("Table"), &json!(1)));
+    assert_eq!(table["columnDefinitions"][0]["name"], "Name");
+}
+
+#[tokio::test]
+async fn a_watch_tells_what_happens_and_410_what_is_forgotten() {
+    let api = Api::new().await;
+    let (_, list) = api.get(MAPS).await;
+    let version = list["metadata"]["resourceVersion"].as_str().expect("a version").to_owned();
+    api.post(MAPS, &map("a")).await;
+    api.post(MAPS, &map("b")).await;
+    api.send(
+        Method::PATCH,
+        &format!("{MAPS}/a"),
+        "application/merge-patch+json",
+        r#"{"metadata":{"labels":{"app":"z"}}}"#,
+    )
+    .await;
+    api.delete(&format!("{MAPS}/b")).await;
+    let events = api.watched(&format!("{MAPS}?watch=1&resourceVersion={version}"), 4).await;
+    assert_eq!(events, ["ADDED a", "ADDED b", "MODIFIED a", "DELETED b"]);
+    let events = api.watched(&format!("{MAPS}?watch=1&resourceVersion={version}&labelSelector=app%3Da"), 2).await;
+    assert_eq!(events, ["ADDED a", "DELETED a"], "what leaves the selection is deleted from it");
+    let query = "watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan";
+    assert_eq!(api.watched(&format!("{MAPS}?{query}"), 2).await, ["ADDED a", "BOOKMARK "]);
+    api.store.compact(api.store.snapshot().revision()).await.expect("compacts");
+    let (code, status) = api.get(&format!("{MAPS}?watch=1&resourceVersion={version}")).await;
+    assert_eq!((code, &status["reason"]), (410, &json!("Expired")), "{status}");
+}
+
+#[tokio::test]
+async fn patches_of_all_kinds_change_what_they_say() {
+    let api = Api::new().await;
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let (code, created) = api.post(deployments, &deployment()).await;
+    assert_eq!(code, 201, "{created}");
+    let path = format!("{deployments}/web");
+    let strategic = r#"{"spec":{"template":{"spec":{"containers":[{"name":"c","env":[{"name":"A","value":"1"}]}]}}}}"#;
+    let (_, new) = api.send(Method::PATCH, &path, "application/strategic-merge-patch+json", strategic).await;
+    let container = &new["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!((&container["image"], &container["env"][0]["value"]), (&json!("web:1"), &json!("1")));
+    assert_eq!(new["metadata"]["generation"], 2);
+    let patch = r#"[{"op":"replace","path":"/spec/replicas","value":4}]"#;
+    let (_, new) = api.send(Method::PATCH, &path, "application/json-patch+json", patch).await;
+    assert_eq!(new["spec"]["replicas"], 4);
+    let scale = format!("{path}/scale");
+    let (_, new) = api.send(Method::PATCH, &scale, "application/merge-patch+json", r#"{"spec":{"replicas":2}}"#).await;
+    assert_eq!((&new["kind"], &new["spec"]["replicas"]), (&json!("Scale"), &json!(2)));
+    assert_eq!(api.get(&path).await.1["spec"]["replicas"], 2);
+    let (_, dry) = api
+        .send(
+            Method::PATCH,
+            &format!("{path}?dryRun=All"),
+            "application/merge-patch+json",
+            r#"{"spec":{"replicas":9}}"#,
+        )
+        .await;
+    assert_eq!(dry["spec"]["replicas"], 9);
+    assert_eq!(api.get(&path).await.1["spec"]["replicas"], 2, "a dry run changes nothing");
+    let (_, status) = api
+        .send(
+            Method::PATCH,
+            &format!("{path}/status"),
+            "application/merge-patch+json",
+            r#"{"status":{"replicas":2},"spec":{"replicas":7}}"#,
+        )
+        .await;
+    assert_eq!((&status["status"]["replicas"], &status["spec"]["replicas"]), (&json!(2), &json!(2)));
+}
+
+#[tokio::test]
+async fn pods_get_an_account_and_end_with_grace() {
+    let api = Api::new().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let (code, refused) = api.post(pods, &pod("a")).await;
+    assert_eq!(code, 403, "{refused}");
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    api.post("/api/v1/namespaces/default/serviceaccounts", &account).await;
+    let (code, created) = api.post(pods, &pod("a")).await;
+    assert_eq!(code, 201, "{created}");
+    assert_eq!(created["spec"]["serviceAccountName"], "default");
+    assert_eq!(
+        created["spec"]["containers"][0]["volumeMounts"][0]["mountPath"],
+        "/var/run/secrets/kubernetes.io/serviceaccount"
+    );
+    assert_eq!(created["spec"]["tolerations"].as_array().map(Vec::len), Some(2));
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n"}});
+    assert_eq!(api.post(&format!("{pods}/a/binding"), &binding).await.0, 201);
+    assert_eq!(api.post(&format!("{pods}/a/binding"), &binding).await.0, 409, "it has a node");
+    let (_, bound) = api.get(&format!("{pods}/a")).await;
+    assert_eq!(
+        (&bound["spec"]["nodeName"], &bound["status"]["conditions"][0]["type"]),
+        (&json!("n"), &json!("PodScheduled"))
+    );
+    let (code, marked) = api.delete(&format!("{pods}/a")).await;
+    assert_eq!((code, &marked["metadata"]["deletionGracePeriodSeconds"]), (200, &json!(30)));
+    assert_eq!(api.get(&format!("{pods}/a")).await.0, 200);
+    let options =
+        json!({"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0, "preconditions": {"uid": "x"}});
+    assert_eq!(api.send(Method::DELETE, &format!("{pods}/a"), "application/json", options.to_string()).await.0, 409);
+    assert_eq!(api.delete(&format!("{pods}/a?gracePeriodSeconds=0")).await.0, 200);
+    assert_eq!(api.get(&format!("{pods}/a")).await.0, 404);
+}
+
+#[tokio::test]
+async fn finalizers_hold_and_namespaces_close() {
+    let api = Api::new().await;
+    let mut held = map("a");
+    held["metadata"]["finalizers"] = json!(["example.com/wait"]);
+    api.post(MAPS, &held).await;
+    let path = format!("{MAPS}/a");
+    assert!(api.delete(&path).await.1["metadata"]["deletionTimestamp"].is_string());
+    let patch = r#"{"metadata":{"finalizers":null}}"#;
+    assert_eq!(api.send(Method::PATCH, &path, "application/merge-patch+json", patch).await.0, 200);
+    assert_eq!(api.get(&path).await.0, 404, "nothing holds it any more");
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x"}});
+    api.post("/api/v1/namespaces", &namespace).await;
+    let (_, ending) = api.delete("/api/v1/namespaces/x").await;
+    assert_eq!(ending["status"]["phase"], "Terminating");
+    let (code, refused) = api.post("/api/v1/namespaces/x/configmaps", &map("a")).await;
+    assert_eq!(
+        (code, refused["message"].as_str().unwrap_or_default().contains("because it is being terminated")),
+        (403, true)
+    );
+    let mut emptied = ending;
+    emptied["spec"]["finalizers"] = json!([]);
+    assert_eq!(
+        api.send(Method::PUT, "/api/v1/namespaces/x/finalize", "application/json", emptied.to_string()).await.0,
+        200
+    );
+    assert_eq!(api.get("/api/v1/namespaces/x").await.0, 404);
+}
+
+#[tokio::test]
+async fn services_never_share_an_address() {
+    let api = Api::new().await;
+    let services = "/api/v1/namespaces/default/services";
+    let service = |name: &str, ip: Option<&str>| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"clusterIP": ip, "ports": [{"port": 80}]}});
+    let (_, first) = api.post(services, &service("a", None)).await;
+    let ip = first["spec"]["clusterIP"].as_str().expect("an address");
+    let (code, taken) = api.post(services, &service("b", Some(ip))).await;
+    assert_eq!(
+        (code, taken["message"].as_str().unwrap_or_default().contains("already allocated")),
+        (422, true),
+        "{taken}"
+    );
+    api.delete(&format!("{services}/a")).await;
+    assert_eq!(api.post(services, &service("b", Some(ip))).await.0, 201, "it is free again");
+}
+
+#[tokio::test]
+async fn users_may_do_what_they_may() {
+    let api = Api::new().await;
+    let ask = async |user: Identity, path: &str| {
+        let answer = api.raw(user, Request::get(path).body(Full::default()).expect("a request")).await;
+        answer.status().as_u16()
+    };
+    let account = || Identity::service_account("default", "a");
+    assert_eq!(ask(Identity::anonymous(), "/readyz").await, 200);
+    assert_eq!(ask(Identity::anonymous(), "/api").await, 403);
+    assert_eq!(ask(account(), "/api").await, 200);
+    assert_eq!(ask(account(), "/api/v1/pods").await, 403);
+    assert_eq!(ask(Identity::controller_manager(), "/api/v1/pods").await, 200);
+    let answer = api.raw(account(), Request::get("/api/v1/pods").body(Full::default()).expect("a request")).await;
+    let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
+    let status: Value = serde_json::from_slice(&bytes).expect("JSON");
+    assert_eq!(
+        status["message"],
+        "pods is forbidden: User \"system:serviceaccount:default:a\" cannot list resource \"pods\" in API group \"\" at the cluster scope"
+    );
+}
+
+#[tokio::test]
+async fn discovery_names_everything_that_is_served() {
+    let api = Api::new().await;
+    let (_, list) = api.get("/api/v1").await;
+    let names: Vec<&str> =
+        list["resources"].as_array().expect("a list").iter().filter_map(|r| r["name"].as_str()).collect();
+    assert!(names.contains(&"pods/exec") && names.contains(&"serviceaccounts/token"), "{names:?}");
+    let request = Request::get("/apis")
+        .header(header::ACCEPT, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+    let answer = api.raw(Identity::admin(), request.body(Full::default()).expect("a request")).await;
+    assert!(answer.headers().contains_key(header::ETAG));
+    let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
+    let document: Value = serde_json::from_slice(&bytes).expect("JSON");
+    assert_eq!(document["items"][0]["versions"][0]["resources"][0]["resource"], "deployments");
+    let (_, index) = api.get("/openapi/v3").await;
+    let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().expect("a path");
+    assert!(api.get(url).await.1["components"]["schemas"]["io.k8s.api.apps.v1.Deployment"].is_object());
+    assert_eq!(api.get("/version").await.1["minor"], "36");
+}
+
+#[tokio::test]
+async fn certificates_and_tokens_are_judged_over_tls() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let api = Api::new().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let cancel = CancellationToken::new();
+    tokio::spawn(Arc::clone(&api.server).serve(listener, api.pki.apiserver_tls().expect("TLS"), cancel.clone()));
+    let ask = async |credentials: Option<corten_apiserver::Credentials>, token: Option<&str>| {
+        let mut roots = rustls::RootCertStore::empty();
+        let ca = <rustls_pki_types::CertificateDer<'_> as rustls_pki_types::pem::PemObject>::from_pem_slice(
+            api.pki.ca_pem().as_bytes(),
+        );
+        roots.add(ca.expect("a certificate")).expect("added");
+        let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots);
+        let config = match credentials {
+            None => builder.with_no_client_auth(),
+            Some(credentials) => {
+                use rustls_pki_types::pem::PemObject;
+                let certificate =
+                    rustls_pki_types::CertificateDer::from_pem_slice(credentials.certificate.as_bytes()).expect("PEM");
+                let key = rustls_pki_types::PrivateKeyDer::from_pem_slice(credentials.key.as_bytes()).expect("PEM");
+                builder.with_client_auth_cert(vec![certificate], key).expect("a key")
+            }
+        };
+        let stream = tokio::net::TcpStream::connect(address).await.expect("connects");
+        let name = rustls_pki_types::ServerName::try_from("localhost").expect("a name");
+        let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS");
+        let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let request = format!("GET /api/v1/nodes HTTP/1.1\r\nHost: x\r\n{token}Connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut text = String::new();
+        let _ = stream.read_to_string(&mut text).await;
+        text.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    let now = Clock::system().now();
+    let old = now - Duration::from_secs(3 * 365 * 86_400);
+    let issue = |groups: &[&str], at| api.pki.issue_client("somebody", groups, at).expect("issued");
+    assert_eq!(ask(Some(api.pki.admin()), None).await, "200");
+    assert_eq!(ask(Some(issue(&[], now)), None).await, "403");
+    assert_eq!(ask(Some(issue(&["system:masters"], old)), None).await, "401", "expired");
+    assert_eq!(ask(None, None).await, "403", "anonymous");
+    assert_eq!(ask(None, Some("nonsense")).await, "401");
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    api.post("/api/v1/namespaces/default/serviceaccounts", &account).await;
+    let asked =
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}});
+    let path = "/api/v1/namespaces/default/serviceaccounts/default";
+    let (code, answer) = api.post(&format!("{path}/token"), &asked).await;
+    assert_eq!(code, 201, "{answer}");
+    let token = answer["status"]["token"].as_str().expect("a token");
+    assert_eq!(ask(None, Some(token)).await, "403", "known, but may not");
+    api.delete(path).await;
+    assert_eq!(ask(None, Some(token)).await, "401", "the account is gone");
+    cancel.cancel();
+}
