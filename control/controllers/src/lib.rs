@@ -1,1 +1,72 @@
-//! corten-controllers
+//! The controllers: each keeps one promise of the API true, level-triggered.
+//!
+//! A controller is a pure `plan` over what its caches show, and a thin shell that carries it out. `CONTROLLERS` is the
+//! only list of all.
+
+mod context;
+mod deployment;
+mod endpoint_slices;
+mod endpoints;
+mod garbage;
+mod namespaces;
+mod node_lifecycle;
+mod node_ranges;
+mod owners;
+mod pods;
+mod replica_set;
+mod service_accounts;
+mod services;
+
+use std::net::Ipv4Addr;
+
+use corten_base::{Clock, Random, Tasks};
+use corten_client::{Client, Informers};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use context::Context;
+
+/// What the controllers are told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Time of day.
+    pub clock: Clock,
+    /// Names.
+    pub random: Random,
+    /// The cluster's certificate authority, which every namespace publishes.
+    pub root_ca_pem: String,
+    /// All pods' addresses; each node gets a /24 of it.
+    pub pod_range: (Ipv4Addr, u8),
+}
+
+/// A controller: runs until the context's token fires.
+type Controller = fn(Context) -> BoxFuture<'static, ()>;
+
+const CONTROLLERS: &[(&str, Controller)] = &[
+    ("deployment", |cx| deployment::run(cx).boxed()),
+    ("replicaset", |cx| replica_set::run(cx).boxed()),
+    ("endpointslice", |cx| endpoint_slices::run(cx).boxed()),
+    ("endpoints", |cx| endpoints::run(cx).boxed()),
+    ("namespace", |cx| namespaces::run(cx).boxed()),
+    ("serviceaccount", |cx| service_accounts::run(cx).boxed()),
+    ("garbage-collector", |cx| garbage::run(cx).boxed()),
+    ("node-lifecycle", |cx| node_lifecycle::run(cx).boxed()),
+    ("node-ipam", |cx| node_ranges::run(cx).boxed()),
+];
+
+/// Runs all controllers until `cancel` fires.
+pub async fn run(client: Client, config: Config, cancel: CancellationToken) {
+    let informers = Informers::new(client.clone(), cancel.clone());
+    let tasks = Tasks::new();
+    for (name, controller) in CONTROLLERS {
+        let context = Context::new(client.clone(), informers.clone(), config.clone(), cancel.clone(), name);
+        tasks.spawn(name, controller(context));
+    }
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        // A controller that died took the others along; whoever runs this must know.
+        () = tasks.cancelled().cancelled_owned() => {}
+    }
+    tasks.stop(std::time::Duration::from_secs(1)).await;
+}

@@ -1,0 +1,270 @@
+//! Deletes what nobody owns any more.
+//!
+//! A graph of all objects by UID, kept from the metadata of every kind that discovery names. An object all of whose owners
+//! are gone is deleted; foreground deletion waits for dependents, orphaning lets them go.
+//!
+//! Spec: <https://kubernetes.io/docs/concepts/architecture/garbage-collection/>
+//! Invariant: an owner is gone only if the API says so now, not if the graph lacks it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use corten_api::meta::{ObjectMeta, OwnerReference};
+use corten_client::{Key, Next};
+use futures::StreamExt;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta};
+use kube::discovery::Scope;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event};
+use serde_json::json;
+
+use crate::context::{Context, Error, or_gone};
+
+const FOREGROUND: &str = "foregroundDeletion";
+const ORPHAN: &str = "orphan";
+
+/// An object as the graph knows it.
+#[derive(Clone, Debug)]
+struct Node {
+    resource: ApiResource,
+    namespaced: bool,
+    namespace: String,
+    name: String,
+    owners: Vec<OwnerReference>,
+    finalizers: Vec<String>,
+    deleting: bool,
+}
+
+#[derive(Debug, Default)]
+struct Graph {
+    nodes: HashMap<String, Node>,
+    /// UIDs of the objects that name this UID as owner.
+    dependents: HashMap<String, HashSet<String>>,
+}
+
+impl Graph {
+    fn set(&mut self, uid: String, node: Node) {
+        self.unlink(&uid);
+        for owner in &node.owners {
+            self.dependents.entry(owner.uid.clone()).or_default().insert(uid.clone());
+        }
+        self.nodes.insert(uid, node);
+    }
+
+    fn remove(&mut self, uid: &str) {
+        self.unlink(uid);
+        self.nodes.remove(uid);
+    }
+
+    fn unlink(&mut self, uid: &str) {
+        for owner in self.nodes.get(uid).map(|node| node.owners.clone()).unwrap_or_default() {
+            if let Some(dependents) = self.dependents.get_mut(&owner.uid) {
+                dependents.remove(uid);
+                if dependents.is_empty() {
+                    self.dependents.remove(&owner.uid);
+                }
+            }
+        }
+    }
+
+    fn dependents_of(&self, uid: &str) -> Vec<(String, Node)> {
+        let uids = self.dependents.get(uid).into_iter().flatten();
+        uids.filter_map(|uid| Some((uid.clone(), self.nodes.get(uid)?.clone()))).collect()
+    }
+}
+
+type Shared = Arc<Mutex<Graph>>;
+
+pub(crate) async fn run(cx: Context) {
+    let graph = Shared::default();
+    let resources = loop {
+        match discover(&cx).await {
+            Ok(resources) => break resources,
+            Err(error) => {
+                tracing::warn!(%error, "cannot tell what there is to collect; asking again");
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            }
+        }
+    };
+    let mut watches = tokio::task::JoinSet::new();
+    for (resource, namespaced) in resources {
+        watches.spawn(watch(cx.clone(), Arc::clone(&graph), resource, namespaced));
+    }
+    cx.work(2, move |cx, key| collect(cx, Arc::clone(&graph), key.name)).await;
+}
+
+/// Every kind that can be watched and deleted. Events own nothing and are owned by nobody, and there are many.
+async fn discover(cx: &Context) -> Result<Vec<(ApiResource, bool)>, Error> {
+    let discovery = kube::Discovery::new(cx.client.clone()).run().await?;
+    let mut resources = Vec::new();
+    for group in discovery.groups() {
+        for (resource, capabilities) in group.recommended_resources() {
+            let supports = |verb: &str| capabilities.operations.iter().any(|own| own == verb);
+            if supports("watch") && supports("delete") && resource.kind != "Event" {
+                resources.push((resource, capabilities.scope == Scope::Namespaced));
+            }
+        }
+    }
+    Ok(resources)
+}
+
+async fn watch(cx: Context, graph: Shared, resource: ApiResource, namespaced: bool) {
+    let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(cx.client.clone(), &resource);
+    let mut events = Box::pin(watcher::watcher(api, watcher::Config::default()).default_backoff());
+    let mut listed: HashSet<String> = HashSet::new();
+    loop {
+        let event = tokio::select! {
+            () = cx.cancel.cancelled() => return,
+            event = events.next() => event,
+        };
+        match event {
+            None => return,
+            Some(Err(error)) => tracing::debug!(kind = resource.kind, %error, "a watch of the garbage collector broke"),
+            Some(Ok(Event::Init)) => listed.clear(),
+            Some(Ok(Event::InitApply(object))) => {
+                listed.extend(object.metadata.uid.clone());
+                seen(&cx, &graph, &resource, namespaced, &object.metadata);
+            }
+            Some(Ok(Event::InitDone)) => {
+                let stale: Vec<String> = {
+                    let graph = graph.lock().unwrap_or_else(PoisonError::into_inner);
+                    let of_kind = graph.nodes.iter().filter(|(_, node)| node.resource == resource);
+                    of_kind.map(|(uid, _)| uid.clone()).filter(|uid| !listed.contains(uid)).collect()
+                };
+                stale.iter().for_each(|uid| gone(&cx, &graph, uid));
+            }
+            Some(Ok(Event::Apply(object))) => seen(&cx, &graph, &resource, namespaced, &object.metadata),
+            Some(Ok(Event::Delete(object))) => gone(&cx, &graph, &object.metadata.uid.unwrap_or_default()),
+        }
+    }
+}
+
+fn seen(cx: &Context, graph: &Shared, resource: &ApiResource, namespaced: bool, meta: &ObjectMeta) {
+    let Some(uid) = meta.uid.clone() else { return };
+    let node = Node {
+        resource: resource.clone(),
+        namespaced,
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        name: meta.name.clone().unwrap_or_default(),
+        owners: meta.owner_references.clone().unwrap_or_default(),
+        finalizers: meta.finalizers.clone().unwrap_or_default(),
+        deleting: meta.deletion_timestamp.is_some(),
+    };
+    let work = !node.owners.is_empty() || node.deleting;
+    graph.lock().unwrap_or_else(PoisonError::into_inner).set(uid.clone(), node);
+    if work {
+        cx.queue.add(Key::new("", uid));
+    }
+}
+
+fn gone(cx: &Context, graph: &Shared, uid: &str) {
+    let mut graph = graph.lock().unwrap_or_else(PoisonError::into_inner);
+    let owners: Vec<String> = graph
+        .nodes
+        .get(uid)
+        .map(|node| node.owners.iter().map(|owner| owner.uid.clone()).collect())
+        .unwrap_or_default();
+    graph.remove(uid);
+    let dependents = graph.dependents.get(uid).cloned().unwrap_or_default();
+    drop(graph);
+    // Dependents may go now; owners that wait for their dependents may too.
+    dependents.into_iter().chain(owners).for_each(|uid| cx.queue.add(Key::new("", uid)));
+}
+
+fn api(cx: &Context, node: &Node) -> Api<DynamicObject> {
+    if node.namespaced {
+        Api::namespaced_with(cx.client.clone(), &node.namespace, &node.resource)
+    } else {
+        Api::all_with(cx.client.clone(), &node.resource)
+    }
+}
+
+async fn collect(cx: Context, graph: Shared, uid: String) -> Result<Next, Error> {
+    let look = |uid: &str| {
+        let graph = graph.lock().unwrap_or_else(PoisonError::into_inner);
+        (graph.nodes.get(uid).cloned(), graph.dependents_of(uid))
+    };
+    let (Some(node), dependents) = look(&uid) else { return Ok(Next::Wait) };
+    if node.deleting {
+        return finish(&cx, &uid, &node, dependents).await;
+    }
+    let (mut solid, mut waiting, mut dangling) = (0, 0, Vec::new());
+    for owner in &node.owners {
+        match look(&owner.uid).0 {
+            Some(known) if known.deleting && known.finalizers.iter().any(|own| own == FOREGROUND) => waiting += 1,
+            Some(_) => solid += 1,
+            None if exists(&cx, &node, owner).await? => solid += 1,
+            None => dangling.push(owner.uid.clone()),
+        }
+    }
+    if node.owners.is_empty() || (dangling.is_empty() && (waiting == 0 || solid > 0)) {
+        return Ok(Next::Wait);
+    }
+    if solid > 0 {
+        let kept: Vec<&OwnerReference> = node.owners.iter().filter(|owner| !dangling.contains(&owner.uid)).collect();
+        let patch = Patch::Merge(json!({"metadata": {"uid": uid, "ownerReferences": kept}}));
+        or_gone(api(&cx, &node).patch(&node.name, &PatchParams::default(), &patch).await)?;
+        return Ok(Next::Wait);
+    }
+    // An owner that waits for its dependents wants them, and theirs, gone before it.
+    let params =
+        if waiting > 0 && !dependents.is_empty() { DeleteParams::foreground() } else { DeleteParams::background() };
+    let params =
+        DeleteParams { preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }), ..params };
+    match or_gone(api(&cx, &node).delete(&node.name, &params).await) {
+        // Another object of this name: the one meant is gone.
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Next::Wait),
+        result => Ok(result.map(|_| Next::Wait)?),
+    }
+}
+
+/// Whether an owner is there, asked of the API itself.
+async fn exists(cx: &Context, dependent: &Node, owner: &OwnerReference) -> Result<bool, Error> {
+    let (group, version) = owner.api_version.split_once('/').unwrap_or(("", &owner.api_version));
+    let gvk = GroupVersionKind::gvk(group, version, &owner.kind);
+    let Ok((resource, capabilities)) = kube::discovery::pinned_kind(&cx.client, &gvk).await else {
+        // A kind that is not served is not known to be gone.
+        return Ok(true);
+    };
+    let api: Api<DynamicObject> = match capabilities.scope {
+        Scope::Namespaced => Api::namespaced_with(cx.client.clone(), &dependent.namespace, &resource),
+        Scope::Cluster => Api::all_with(cx.client.clone(), &resource),
+    };
+    let found = api.get_metadata_opt(&owner.name).await?;
+    Ok(found.is_some_and(|found| found.metadata.uid.as_ref() == Some(&owner.uid)))
+}
+
+/// Does what the finalizers of a deleted object wait for.
+async fn finish(cx: &Context, uid: &str, node: &Node, dependents: Vec<(String, Node)>) -> Result<Next, Error> {
+    let has = |name: &str| node.finalizers.iter().any(|own| own == name);
+    if has(ORPHAN) {
+        for (dependent_uid, dependent) in dependents {
+            let kept: Vec<&OwnerReference> = dependent.owners.iter().filter(|owner| owner.uid != uid).collect();
+            let patch = Patch::Merge(json!({"metadata": {"uid": dependent_uid, "ownerReferences": kept}}));
+            or_gone(api(cx, &dependent).patch(&dependent.name, &PatchParams::default(), &patch).await)?;
+        }
+        return drop_finalizer(cx, uid, node, ORPHAN).await;
+    }
+    if has(FOREGROUND) {
+        let blocking = |dependent: &Node| {
+            dependent.owners.iter().any(|owner| owner.uid == uid && owner.block_owner_deletion == Some(true))
+        };
+        if !dependents.iter().any(|(_, dependent)| blocking(dependent)) {
+            return drop_finalizer(cx, uid, node, FOREGROUND).await;
+        }
+        for (dependent_uid, dependent) in dependents {
+            if !dependent.deleting {
+                cx.queue.add(Key::new("", dependent_uid));
+            }
+        }
+    }
+    Ok(Next::Wait)
+}
+
+async fn drop_finalizer(cx: &Context, uid: &str, node: &Node, name: &str) -> Result<Next, Error> {
+    let kept: Vec<&String> = node.finalizers.iter().filter(|own| *own != name).collect();
+    let patch = Patch::Merge(json!({"metadata": {"uid": uid, "finalizers": kept}}));
+    or_gone(api(cx, node).patch(&node.name, &PatchParams::default(), &patch).await)?;
+    Ok(Next::Wait)
+}
