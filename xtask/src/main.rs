@@ -9,7 +9,7 @@ mod tidy;
 
 use anyhow::{Result, bail};
 
-use crate::run::{Cargo, root};
+use crate::run::{Cargo, target};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo            set up what is missing, build release, run the whole story, print its timeline, tear down
@@ -39,7 +39,9 @@ fn demo() -> Result<()> {
     Cargo::new("build").args(["--release", "-p", "corten"]).run()?;
     Cargo::new("run")
         .args(["--release", "-p", "corten-e2e", "--bin", "demo", "--"])
-        .arg(root().join("target/release/corten"))
+        .env("CORTEN_TESTBOX", target().join("testbox"))
+        .env("CORTEN_KUBECTL", clients::kubectl()?)
+        .env("CORTEN_BIN", target().join("release/corten"))
         .run()
 }
 
@@ -49,7 +51,9 @@ fn bench(name: &str, rest: &[&str]) -> Result<()> {
     Cargo::new("build").args(["--release", "-p", "corten"]).run()?;
     Cargo::new("run")
         .args(["--release", "-p", "corten-e2e", "--bin", "bench", "--"])
-        .arg(root().join("target/release/corten"))
+        .env("CORTEN_TESTBOX", target().join("testbox"))
+        .env("CORTEN_KUBECTL", clients::kubectl()?)
+        .env("CORTEN_BIN", target().join("release/corten"))
         .arg(name)
         .args(rest)
         .run()

@@ -11,7 +11,8 @@ use crate::run::{Cargo, target};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Leaves `target/testbox/testbox-v1.tar` and `testbox-v2.tar`: docker-archives of localhost/testbox:v1 and :v2.
+/// Leaves `target/testbox/testbox-v1.tar` and `testbox-v2.tar`: docker-archives of localhost/testbox:v1 and :v2,
+/// and the binary itself beside them.
 pub(crate) fn build() -> Result<()> {
     let build = target().join("testbox-build");
     Cargo::new("build")
@@ -22,6 +23,8 @@ pub(crate) fn build() -> Result<()> {
     let binary = fs::read(build.join(TARGET).join("release/testbox")).context("the testbox binary is missing")?;
     let folder = target().join("testbox");
     fs::create_dir_all(&folder)?;
+    // Tests also run it outside containers.
+    fs::copy(build.join(TARGET).join("release/testbox"), folder.join("testbox"))?;
     for version in ["v1", "v2"] {
         let path = folder.join(format!("testbox-{version}.tar"));
         let bytes = archive(&binary, version)?;

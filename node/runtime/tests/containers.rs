@@ -1,0 +1,263 @@
+//! Real containers of the test application. Needs root and `cargo xtask testbox`; says so and passes where it lacks them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use corten_runtime::{ContainerSpec, Engine, EngineConfig, Event, ExecSpec, Mount, PodSpec, Resources, User, purge};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+struct Place {
+    folder: tempfile::TempDir,
+    config: EngineConfig,
+    layer: PathBuf,
+}
+
+impl Place {
+    /// `None` where containers cannot be made.
+    fn new() -> Option<Self> {
+        let testbox =
+            std::env::var_os("CORTEN_TESTBOX").map(|dir| Path::new(&dir).join("testbox")).filter(|path| path.exists());
+        let (true, Some(testbox)) = (rustix::process::geteuid().is_root(), testbox) else {
+            eprintln!("skipped: needs root and $CORTEN_TESTBOX (cargo xtask test sets it)");
+            return None;
+        };
+        let folder = tempfile::Builder::new().prefix("corten-runtime-").tempdir().expect("a folder");
+        let layer = folder.path().join("layer");
+        std::fs::create_dir_all(layer.join("etc")).expect("made");
+        std::fs::copy(testbox, layer.join("testbox")).expect("copied");
+        std::fs::write(layer.join("etc/passwd"), "root:x:0:0:root:/:/testbox\napp:x:1000:1000:app:/:/testbox\n")
+            .expect("written");
+        let root = format!("/corten-test-runtime-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let config = EngineConfig {
+            data_dir: folder.path().join("data"),
+            run_dir: folder.path().join("run"),
+            cgroup_root: PathBuf::from(root),
+        };
+        Some(Self { folder, config, layer })
+    }
+
+    async fn engine(&self) -> Arc<Engine> {
+        Engine::open(self.config.clone()).await.expect("an engine")
+    }
+
+    fn pod(uid: &str) -> PodSpec {
+        PodSpec {
+            uid: uid.to_owned(),
+            namespace: "a".to_owned(),
+            name: "p".to_owned(),
+            hostname: "host-of-p".to_owned(),
+            host_network: false,
+            host_pid: false,
+            host_ipc: false,
+            resources: Resources::default(),
+            qos: "Burstable".to_owned(),
+        }
+    }
+
+    fn container(&self, id: &str, args: &[&str]) -> ContainerSpec {
+        ContainerSpec {
+            id: id.to_owned(),
+            pod_uid: "u".to_owned(),
+            name: "c".to_owned(),
+            attempt: 0,
+            image: "sha256:0".to_owned(),
+            layers: vec![self.layer.clone()],
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            env: vec!["PATH=/".to_owned(), "COLOR=rust".to_owned()],
+            cwd: PathBuf::from("/"),
+            mounts: Vec::new(),
+            user: User::default(),
+            cap_add: Vec::new(),
+            cap_drop: Vec::new(),
+            privileged: false,
+            read_only_root: false,
+            no_new_privileges: true,
+            seccomp: true,
+            resources: Resources { memory_limit: Some(64 << 20), ..Resources::default() },
+            log_path: self.log(id),
+            tty: false,
+            stdin: false,
+            stdin_once: false,
+            oom_score_adj: 0,
+        }
+    }
+
+    fn log(&self, id: &str) -> PathBuf {
+        self.folder.path().join(format!("{id}.log"))
+    }
+
+    /// What a container said, without times.
+    fn said(&self, id: &str) -> String {
+        let text = std::fs::read_to_string(self.log(id)).unwrap_or_default();
+        text.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let config = self.config.clone();
+        let purged = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(purge(&config))
+        });
+        if let Ok(Err(error)) = purged.join() {
+            eprintln!("cannot clean up: {error}");
+        }
+    }
+}
+
+async fn ended(events: &mut UnboundedReceiver<Event>, wanted: &str) -> corten_runtime::Exit {
+    let wait = async {
+        loop {
+            if let Some(Event::Exited { id, exit, .. }) = events.recv().await
+                && id == wanted
+            {
+                return exit;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("it ends in time")
+}
+
+async fn read(fd: std::os::fd::OwnedFd) -> String {
+    tokio::task::spawn_blocking(move || {
+        let mut text = String::new();
+        let _ = std::io::Read::read_to_string(&mut std::fs::File::from(fd), &mut text);
+        text
+    })
+    .await
+    .expect("read")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_runs_says_something_and_ends() {
+    let Some(place) = Place::new() else { return };
+    let engine = place.engine().await;
+    let mut events = engine.events();
+    engine.create_pod(Place::pod("u")).await.expect("a pod");
+    engine.create_pod(Place::pod("u")).await.expect("again: the same");
+    let state = engine.start_container(place.container("one", &["testbox", "env"])).await.expect("starts");
+    assert!(state.pid.is_some());
+    assert_eq!(ended(&mut events, "one").await.code, 0);
+    assert!(place.said("one").contains("COLOR=rust"), "{}", place.said("one"));
+    engine.start_container(place.container("two", &["/testbox", "exit", "3"])).await.expect("starts");
+    assert_eq!(ended(&mut events, "two").await.code, 3);
+    let error = engine.start_container(place.container("three", &["nothing"])).await.expect_err("no such program");
+    assert_eq!(
+        (error.reason.as_str(), error.message.as_str()),
+        ("StartError", "exec: \"nothing\": executable file not found in $PATH")
+    );
+    let listed = engine.list().await.expect("lists");
+    assert_eq!(listed[0].containers.len(), 2);
+    engine.remove_container("u", "one").await.expect("removed");
+    assert_eq!(engine.list().await.expect("lists")[0].containers.len(), 1);
+    engine.remove_pod("u").await.expect("removed");
+    engine.remove_pod("u").await.expect("again: nothing");
+    assert!(engine.list().await.expect("lists").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_is_confined() {
+    let Some(place) = Place::new() else { return };
+    let engine = place.engine().await;
+    let mut events = engine.events();
+    engine.create_pod(Place::pod("u")).await.expect("a pod");
+    let mut spec = place.container("id", &["testbox", "id"]);
+    spec.user = User { name: "app".to_owned(), ..User::default() };
+    engine.start_container(spec).await.expect("starts");
+    ended(&mut events, "id").await;
+    let said = place.said("id");
+    assert!(said.contains("1000"), "{said}");
+    let mut spec = place.container("ro", &["testbox", "write", "/file", "x"]);
+    spec.read_only_root = true;
+    engine.start_container(spec).await.expect("starts");
+    assert_ne!(ended(&mut events, "ro").await.code, 0, "the root is read-only");
+    engine
+        .start_container(place.container("proc", &["testbox", "write", "/proc/sys/kernel/panic", "0"]))
+        .await
+        .expect("starts");
+    assert_ne!(ended(&mut events, "proc").await.code, 0, "kernel settings are read-only");
+    engine.start_container(place.container("ls", &["testbox", "ls", "/proc"])).await.expect("starts");
+    ended(&mut events, "ls").await;
+    let processes = place.said("ls").split_whitespace().filter(|name| name.parse::<u32>().is_ok()).count();
+    assert_eq!(processes, 1, "it sees itself alone");
+    let volume = place.folder.path().join("volume");
+    std::fs::create_dir_all(&volume).expect("made");
+    std::fs::write(volume.join("greeting"), "hello").expect("written");
+    let mut spec = place.container("mount", &["testbox", "cat", "/deep/down/greeting"]);
+    spec.mounts = vec![Mount { source: volume, target: PathBuf::from("/deep/down"), read_only: true }];
+    engine.start_container(spec).await.expect("starts");
+    ended(&mut events, "mount").await;
+    assert_eq!(place.said("mount"), "hello");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_much_memory_is_an_oom_kill() {
+    let Some(place) = Place::new() else { return };
+    let engine = place.engine().await;
+    let mut events = engine.events();
+    engine.create_pod(Place::pod("u")).await.expect("a pod");
+    engine.start_container(place.container("hungry", &["testbox", "memory", "200"])).await.expect("starts");
+    let exit = ended(&mut events, "hungry").await;
+    assert_eq!((exit.code, exit.oom_killed), (137, true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_run_inside_and_streams_are_attached() {
+    let Some(place) = Place::new() else { return };
+    let engine = place.engine().await;
+    engine.create_pod(Place::pod("u")).await.expect("a pod");
+    let mut spec = place.container("main", &["testbox", "cat-stdin"]);
+    spec.stdin = true;
+    engine.start_container(spec).await.expect("starts");
+    let run =
+        |args: &[&str], tty| ExecSpec { args: args.iter().map(|&arg| arg.to_owned()).collect(), tty, stdin: false };
+    let session = engine.exec("u", "main", run(&["testbox", "echo", "hi"], false)).await.expect("runs");
+    assert_eq!(read(session.stdout.expect("stdout")).await, "hi\n");
+    assert_eq!(session.exit.await, Ok(0));
+    let session = engine.exec("u", "main", run(&["testbox", "exit", "7"], true)).await.expect("runs");
+    assert_eq!(session.exit.await, Ok(7));
+    assert!(engine.exec("u", "main", run(&["nothing"], false)).await.is_err());
+    let attached = engine.attach("u", "main").await.expect("attaches");
+    let stdin = attached.stdin.expect("stdin");
+    rustix::io::write(&stdin, b"echoed\n").expect("written");
+    let mut buffer = [0; 7];
+    let stdout = attached.stdout.expect("stdout");
+    let count =
+        tokio::task::spawn_blocking(move || rustix::io::read(&stdout, &mut buffer).map(|count| (count, buffer)));
+    let (count, bytes) = count.await.expect("read").expect("read");
+    assert_eq!(&bytes[..count], b"echoed\n");
+    engine.kill("u", "main").await.expect("killed");
+    assert_eq!(attached.exit.await, Ok(137));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn containers_outlive_the_engine_and_leave_nothing_behind() {
+    let Some(place) = Place::new() else { return };
+    let first = place.engine().await;
+    first.create_pod(Place::pod("u")).await.expect("a pod");
+    let pid = first.start_container(place.container("long", &["testbox", "sleep"])).await.expect("starts").pid;
+    drop(first);
+    let second = place.engine().await;
+    second.adopt().await.expect("adopts");
+    let mut events = second.events();
+    let pods = second.list().await.expect("lists");
+    assert_eq!((pods.len(), pods[0].containers[0].pid), (1, pid), "the same process");
+    second.signal("u", "long", 9).await.expect("signalled");
+    assert_eq!(ended(&mut events, "long").await.code, 137);
+    second.start_container(place.container("other", &["testbox", "sleep"])).await.expect("starts");
+    purge(&place.config).await.expect("purged");
+    let root = place.config.cgroup_root.display().to_string();
+    for entry in std::fs::read_dir("/proc").expect("processes").flatten() {
+        let cgroup = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+        // A shim that has just ended may still wait to be reaped; its cgroup is gone.
+        let left = cgroup.lines().any(|line| line.contains(&root) && !line.ends_with("(deleted)"));
+        assert!(!left, "{} is left", entry.path().display());
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+    assert!(!mounts.contains(&place.folder.path().display().to_string()), "a mount is left");
+}

@@ -1,0 +1,196 @@
+//! Starting a container's first process.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use corten_shim::Container;
+
+use crate::{root, security, sys};
+
+/// The streams of a new process, this side.
+pub(crate) struct Streams {
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) stdout: Option<OwnedFd>,
+    pub(crate) stderr: Option<OwnedFd>,
+    /// The terminal, which is stdin and stdout at once.
+    pub(crate) terminal: Option<OwnedFd>,
+}
+
+/// The streams of a new process, its side.
+pub(crate) struct Ends {
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    tty: bool,
+}
+
+/// Makes both sides of a process's streams.
+pub(crate) fn streams(tty: bool, stdin: bool) -> std::io::Result<(Streams, Ends)> {
+    if tty {
+        let (master, slave) = sys::open_pty()?;
+        let ends = Ends { stdin: slave.try_clone()?, stdout: slave.try_clone()?, stderr: slave, tty: true };
+        return Ok((Streams { stdin: None, stdout: None, stderr: None, terminal: Some(master) }, ends));
+    }
+    let (stdin_end, stdin_own) = if stdin {
+        let (reader, writer) = sys::pipe()?;
+        (reader, Some(writer))
+    } else {
+        (File::open("/dev/null")?.into(), None)
+    };
+    let (stdout_own, stdout_end) = sys::pipe()?;
+    let (stderr_own, stderr_end) = sys::pipe()?;
+    let own = Streams { stdin: stdin_own, stdout: Some(stdout_own), stderr: Some(stderr_own), terminal: None };
+    Ok((own, Ends { stdin: stdin_end, stdout: stdout_end, stderr: stderr_end, tty: false }))
+}
+
+impl Ends {
+    /// Makes them the process's own.
+    pub(crate) fn take(&self) -> std::io::Result<()> {
+        sys::become_fd(self.stdin.as_fd(), 0)?;
+        sys::become_fd(self.stdout.as_fd(), 1)?;
+        sys::become_fd(self.stderr.as_fd(), 2)?;
+        if self.tty {
+            sys::take_terminal();
+        }
+        Ok(())
+    }
+}
+
+/// Why a container did not start: reason and message.
+pub(crate) type Refusal = (String, String);
+
+/// Starts the container; its pid and this side of its streams.
+pub(crate) fn start(container: &Container) -> Result<(i32, Streams), Refusal> {
+    let create = |what: &str, error: std::io::Error| ("CreateContainerError".to_owned(), format!("{what}: {error}"));
+    let (own, ends) = streams(container.tty, container.stdin).map_err(|error| create("cannot make streams", error))?;
+    let (gate, gate_key) = sys::pipe().map_err(|error| create("cannot make a pipe", error))?;
+    let (report, report_end) = sys::pipe().map_err(|error| create("cannot make a pipe", error))?;
+    let namespaces = libc::CLONE_NEWNS | if container.host_pid { 0 } else { libc::CLONE_NEWPID };
+    match sys::clone(namespaces).map_err(|error| create("cannot make the container's namespaces", error))? {
+        None => {
+            drop((gate_key, report, own));
+            let mut report = File::from(report_end);
+            let (reason, message) = child(container, &ends, File::from(gate));
+            let _ = write!(report, "{reason}\n{message}");
+            sys::exit_now(127)
+        }
+        Some(pid) => {
+            drop((ends, gate, report_end));
+            join(&container.cgroups, pid);
+            // Opens the gate: the child goes on inside its cgroups.
+            drop(gate_key);
+            let mut text = String::new();
+            let _ = File::from(report).read_to_string(&mut text);
+            match text.split_once('\n') {
+                None => Ok((pid, own)),
+                Some((reason, message)) => Err((reason.to_owned(), message.to_owned())),
+            }
+        }
+    }
+}
+
+/// Writes a pid into `cgroup.procs` files. A hierarchy that refuses limits nothing, which is logged by who reads this.
+pub(crate) fn join(procs: &[std::path::PathBuf], pid: i32) {
+    for path in procs {
+        if let Err(error) = std::fs::write(path, pid.to_string()) {
+            eprintln!("cannot join {}: {error}", path.display());
+        }
+    }
+}
+
+/// What the new process does until it becomes the program. Returns only to say why that failed.
+fn child(container: &Container, ends: &Ends, mut gate: File) -> Refusal {
+    let _ = gate.read(&mut [0]);
+    let create = |message: String| ("CreateContainerError".to_owned(), message);
+    let result = (|| -> Result<(), String> {
+        let said = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
+        rustix::process::setsid().map_err(|error| said("cannot start a session")(error.into()))?;
+        sys::unshare(libc::CLONE_NEWCGROUP).map_err(said("cannot make a cgroup namespace"))?;
+        let _ = std::fs::write("/proc/self/oom_score_adj", container.oom_score_adj.to_string());
+        root::enter(container)?;
+        ends.take().map_err(said("cannot take the streams"))
+    })();
+    if let Err(message) = result {
+        return create(message);
+    }
+    become_program(container, &container.args)
+}
+
+/// Gives up what the container may not have, and executes. This process is inside the container by now.
+pub(crate) fn become_program(container: &Container, args: &[String]) -> Refusal {
+    let failed = |message: String| ("StartError".to_owned(), message);
+    let prepared = (|| -> Result<Vec<String>, String> {
+        let said = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
+        let ids = security::resolve(&container.user)?;
+        let cwd = if container.cwd.as_os_str().is_empty() { Path::new("/") } else { &container.cwd };
+        std::fs::create_dir_all(cwd)
+            .and_then(|()| std::env::set_current_dir(cwd))
+            .map_err(|error| format!("cannot enter the working directory {}: {error}", cwd.display()))?;
+        if container.no_new_privileges {
+            security::no_new_privileges().map_err(said("cannot set no_new_privs"))?;
+        }
+        let filtered = container.seccomp && !container.privileged;
+        if filtered && !container.no_new_privileges {
+            security::seccomp(&container.capabilities)?;
+        }
+        security::bound(&container.capabilities).map_err(said("cannot drop capabilities"))?;
+        security::switch(&ids).map_err(said("cannot become the user"))?;
+        if ids.uid == 0 {
+            security::limit(&container.capabilities).map_err(said("cannot limit capabilities"))?;
+        }
+        if filtered && container.no_new_privileges {
+            security::seccomp(&container.capabilities)?;
+        }
+        let mut env = container.env.clone();
+        if !env.iter().any(|entry| entry.starts_with("HOME=")) {
+            env.push(format!("HOME={}", ids.home));
+        }
+        Ok(env)
+    })();
+    let env = match prepared {
+        Ok(env) => env,
+        Err(message) => return failed(message),
+    };
+    let Some(name) = args.first() else { return failed("no command specified".to_owned()) };
+    let program = match find(name, &env) {
+        Ok(program) => program,
+        Err(message) => return failed(message),
+    };
+    sys::reset_signals();
+    let error = sys::exec(&program, args, &env);
+    failed(format!("exec {program:?}: {}", plain(&error)))
+}
+
+/// The file that a command's name means, in words that users of other runtimes know.
+fn find(name: &str, env: &[String]) -> Result<String, String> {
+    let is_program = |path: &Path| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    if name.contains('/') {
+        return match std::fs::metadata(name) {
+            Err(error) => Err(format!("exec: {name:?}: stat {name}: {}", plain(&error))),
+            Ok(_) if !is_program(Path::new(name)) => Err(format!("exec: {name:?}: permission denied")),
+            Ok(_) => Ok(name.to_owned()),
+        };
+    }
+    let path = env
+        .iter()
+        .rev()
+        .find_map(|entry| entry.strip_prefix("PATH="))
+        .unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    let found = path.split(':').map(|folder| Path::new(folder).join(name)).find(|path| is_program(path));
+    let missing = || format!("exec: {name:?}: executable file not found in $PATH");
+    found.map(|path| path.display().to_string()).ok_or_else(missing)
+}
+
+fn plain(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ if error.raw_os_error() == Some(libc::ENOEXEC) => "exec format error".to_owned(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,173 @@
+//! System calls in Rust's clothes.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// An error from a call's result.
+pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// A C string; a zero byte inside ends it.
+pub(crate) fn c_string(text: impl AsRef<[u8]>) -> CString {
+    let bytes = text.as_ref();
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    CString::new(&bytes[..end]).unwrap_or_default()
+}
+
+/// A pipe that is closed on exec: the end to read, the end to write.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut fds = [0; 2];
+    // SAFETY: the array has room for the two descriptors that the call makes, which nobody else owns.
+    unsafe {
+        check(libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC))?;
+        Ok((OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])))
+    }
+}
+
+/// The child's pid in the parent, `None` in the child.
+pub(crate) fn fork() -> io::Result<Option<i32>> {
+    clone(0)
+}
+
+/// As `fork`, with new namespaces.
+pub(crate) fn clone(flags: libc::c_int) -> io::Result<Option<i32>> {
+    let flags = libc::c_ulong::try_from(flags | libc::SIGCHLD).unwrap_or(0);
+    // SAFETY: without CLONE_VM this is a fork; this program has one thread, so the child may go on with anything.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) };
+    match i32::try_from(pid) {
+        Ok(0) => Ok(None),
+        Ok(pid @ 1..) => Ok(Some(pid)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+pub(crate) fn unshare(flags: libc::c_int) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::unshare(flags) }).map(drop)
+}
+
+pub(crate) fn setns(fd: BorrowedFd<'_>, kind: libc::c_int) -> io::Result<()> {
+    // SAFETY: the descriptor is open as long as it is borrowed.
+    check(unsafe { libc::setns(fd.as_raw_fd(), kind) }).map(drop)
+}
+
+pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+/// A child that ended, and its wait status; `None` if none has.
+pub(crate) fn reap() -> Option<(i32, i32)> {
+    let mut status = 0;
+    // SAFETY: the call writes one integer.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    (pid > 0).then_some((pid, status))
+}
+
+/// Closes all descriptors but the standard ones: what the daemon's parent left open must not live as long as a pod.
+pub(crate) fn close_inherited() {
+    // SAFETY: called first of all, when nothing in this program owns a descriptor yet.
+    let _ = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+}
+
+/// Makes a descriptor standard input, output or error.
+pub(crate) fn become_fd(fd: BorrowedFd<'_>, number: libc::c_int) -> io::Result<()> {
+    // SAFETY: both numbers are descriptors; dup2 also clears the close-on-exec flag.
+    check(unsafe { libc::dup2(fd.as_raw_fd(), number) }).map(drop)
+}
+
+/// Ends a forked child without running what the parent registered.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(code) }
+}
+
+/// Sets the loopback interface of this network namespace up.
+pub(crate) fn loopback_up() -> io::Result<()> {
+    // SAFETY: a socket for ioctl alone; the request is zeroed and lives through the calls.
+    unsafe {
+        let socket = check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0))?;
+        let socket = OwnedFd::from_raw_fd(socket);
+        let mut request: libc::ifreq = std::mem::zeroed();
+        for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+            *to = libc::c_char::try_from(*from).unwrap_or(0);
+        }
+        request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or(0);
+        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request)).map(drop)
+    }
+}
+
+pub(crate) fn set_hostname(name: &str) -> io::Result<()> {
+    // SAFETY: pointer and length belong together.
+    check(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) }).map(drop)
+}
+
+pub(crate) fn set_window(fd: BorrowedFd<'_>, columns: u16, rows: u16) {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the structure lives through the call. A terminal that is gone has no size to set.
+    let _ = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+}
+
+/// A pseudo terminal: the end of the one who looks on, and the path of the other end.
+pub(crate) fn open_pty() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (mut master, mut slave) = (0, 0);
+    // SAFETY: the call makes two descriptors, which nobody else owns; the other arguments may be null.
+    unsafe {
+        let null = std::ptr::null_mut();
+        check(libc::openpty(&raw mut master, &raw mut slave, null, std::ptr::null(), std::ptr::null()))?;
+        for fd in [master, slave] {
+            check(libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC))?;
+        }
+        Ok((OwnedFd::from_raw_fd(master), OwnedFd::from_raw_fd(slave)))
+    }
+}
+
+/// Makes standard input the terminal of this (new) session.
+pub(crate) fn take_terminal() {
+    // SAFETY: no memory is involved. Without a terminal the call does nothing.
+    let _ = unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
+}
+
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: flags of an open descriptor.
+    unsafe {
+        let flags = check(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL))?;
+        check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK)).map(drop)
+    }
+}
+
+/// Replaces this process; returns only if that fails.
+pub(crate) fn exec(program: &str, args: &[String], env: &[String]) -> io::Error {
+    let program = c_string(program);
+    let args: Vec<CString> = args.iter().map(c_string).collect();
+    let env: Vec<CString> = env.iter().map(c_string).collect();
+    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+        list.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (args, env) = (pointers(&args), pointers(&env));
+    // SAFETY: null-terminated arrays of C strings that live through the call.
+    unsafe {
+        libc::execve(program.as_ptr(), args.as_ptr(), env.as_ptr());
+    }
+    io::Error::last_os_error()
+}
+
+/// Lets all signals through and gives them their usual meaning, as a new program expects.
+pub(crate) fn reset_signals() {
+    // SAFETY: the set lives through the call.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+        // Rust ignores SIGPIPE, and that is inherited.
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
+
+/// Nanoseconds of Unix time.
+pub(crate) fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
