@@ -7,9 +7,17 @@
 //! [`ports`] that `bin/corten` and the tests fill in. Nothing here imports the runtime, image or network crates.
 
 mod config;
+mod env;
+mod facts;
+mod files;
 mod lookup;
 pub mod ports;
+mod resources;
 pub mod serve;
+mod sources;
+#[cfg(test)]
+mod testing;
+mod volumes;
 
 use std::sync::Arc;
 
