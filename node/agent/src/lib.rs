@@ -7,11 +7,13 @@
 //! [`ports`] that `bin/corten` and the tests fill in. Nothing here imports the runtime, image or network crates.
 
 mod config;
+mod container;
 mod env;
 mod facts;
 mod files;
 mod lookup;
 pub mod ports;
+mod probes;
 mod resources;
 pub mod serve;
 mod sources;
