@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use corten_api::api::core::v1::{Container, Pod, PodSecurityContext, SecurityContext};
 
-use crate::config::Config;
 use crate::env::{Given, config_error, environment, expand};
 use crate::facts::NodeFacts;
 use crate::files;
@@ -49,6 +48,8 @@ pub(crate) struct Start<'a> {
     pub(crate) image: &'a Image,
     /// The pod's volumes.
     pub(crate) volumes: &'a Arc<PodVolumes>,
+    /// Folder of the pod's logs.
+    pub(crate) log_dir: &'a Path,
     /// 64 hex digits that no other container has.
     pub(crate) id: String,
     /// Restart count.
@@ -56,8 +57,8 @@ pub(crate) struct Start<'a> {
 }
 
 /// What the runtime needs to start a container. Makes the folder of its log and all that it mounts.
-pub(crate) async fn container_spec(config: &Config, start: Start<'_>) -> Result<ContainerSpec, PortError> {
-    let Start { pod, container, image, volumes, id, attempt } = start;
+pub(crate) async fn container_spec(start: Start<'_>) -> Result<ContainerSpec, PortError> {
+    let Start { pod, container, image, volumes, log_dir, id, attempt } = start;
     let security = Security::of(pod, container, image)?;
     let objects = volumes.objects().await.map_err(config_error)?;
     let services = volumes.services().await;
@@ -66,10 +67,7 @@ pub(crate) async fn container_spec(config: &Config, start: Start<'_>) -> Result<
     let args = arguments(container, image, &variables)?;
     let hostname = files::host_name(pod, volumes.node()).map_err(config_error)?.hostname;
     let tty = container.tty == Some(true);
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let meta = &pod.metadata;
-    let (namespace, name, uid) = (text(&meta.namespace), text(&meta.name), text(&meta.uid));
-    let log_dir = config.pod_log_dir(&namespace, &name, &uid).join(&container.name);
+    let log_dir = log_dir.join(&container.name);
     let log_path = log_dir.join(format!("{attempt}.log"));
     let mounts = {
         let (volumes, container, variables) = (Arc::clone(volumes), container.clone(), variables.clone());
@@ -85,7 +83,7 @@ pub(crate) async fn container_spec(config: &Config, start: Start<'_>) -> Result<
     };
     Ok(ContainerSpec {
         id,
-        pod_uid: uid,
+        pod_uid: pod.metadata.uid.clone().unwrap_or_default(),
         name: container.name.clone(),
         attempt,
         image: image.id.clone(),
@@ -264,9 +262,142 @@ fn seccomp(of_pod: &PodSecurityContext, own: &SecurityContext, privileged: bool)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
+    use crate::sources::Sources;
+    use crate::testing::{self, FakeApi};
+    use crate::volumes::Volumes;
+    use corten_base::{Clock, Random};
+    use corten_client::Informers;
     use expect_test::{Expect, expect};
     use serde_json::{Value, json};
+    use tokio_util::sync::CancellationToken;
+
+    #[tokio::test]
+    async fn all_of_a_container() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let api = FakeApi::default();
+        api.put("configmaps", "demo", "cfg", json!({"data": {"mode": "fast"}}));
+        api.put(
+            "services",
+            "default",
+            "kubernetes",
+            json!({"spec": {"clusterIP": "10.43.0.1", "ports": [{"port": 443}]}}),
+        );
+        let sources = Sources::new(&Informers::new(api.client(), CancellationToken::new()));
+        let node = Arc::new(testing::node());
+        let volumes = Volumes::new(dir.path(), Arc::clone(&node), sources, Clock::system(), Random::seeded(1));
+        let pod = Arc::new(testing::pod(json!({
+            "metadata": {"name": "web", "namespace": "demo", "uid": "u1"},
+            "spec": {"hostname": "front", "containers": [{"name": "main", "args": ["$(MODE)"], "workingDir": "srv",
+                "resources": {"limits": {"cpu": "1", "memory": "1Mi"}, "requests": {"cpu": "1", "memory": "1Mi"}},
+                "env": [{"name": "MODE", "valueFrom": {"configMapKeyRef": {"name": "cfg", "key": "mode"}}}],
+                "volumeMounts": [{"name": "cfg", "mountPath": "/cfg"}]}],
+                "volumes": [{"name": "cfg", "configMap": {"name": "cfg"}}]},
+        })));
+        let ips = ["10.42.0.5".parse().expect("an address")];
+        let volumes = Arc::new(volumes.mount(&pod, &ips).await.expect("volumes"));
+        let image = Image { id: "sha256:1".to_owned(), entrypoint: list(&["/testbox"]), ..Image::default() };
+        let log_dir = dir.path().join("logs");
+        let start = Start {
+            pod: &pod,
+            container: &pod.spec.as_ref().expect("a spec").containers[0],
+            image: &image,
+            volumes: &volumes,
+            log_dir: &log_dir,
+            id: "c1".to_owned(),
+            attempt: 2,
+        };
+        let spec = container_spec(start).await.expect("a spec");
+        assert!(log_dir.join("main").is_dir());
+        let shown = format!("{spec:#?}\n").replace(&dir.path().display().to_string(), "");
+        expect![[r#"
+            ContainerSpec {
+                id: "c1",
+                pod_uid: "u1",
+                name: "main",
+                attempt: 2,
+                image: "sha256:1",
+                args: [
+                    "/testbox",
+                    "fast",
+                ],
+                env: [
+                    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                    "HOSTNAME=front",
+                    "MODE=fast",
+                    "KUBERNETES_PORT=tcp://10.43.0.1:443",
+                    "KUBERNETES_PORT_443_TCP=tcp://10.43.0.1:443",
+                    "KUBERNETES_PORT_443_TCP_ADDR=10.43.0.1",
+                    "KUBERNETES_PORT_443_TCP_PORT=443",
+                    "KUBERNETES_PORT_443_TCP_PROTO=tcp",
+                    "KUBERNETES_SERVICE_HOST=10.43.0.1",
+                    "KUBERNETES_SERVICE_PORT=443",
+                ],
+                cwd: "/srv",
+                mounts: [
+                    Mount {
+                        source: "/pods/u1/volumes/kubernetes.io~configmap/cfg",
+                        target: "/cfg",
+                        read_only: true,
+                    },
+                    Mount {
+                        source: "/pods/u1/etc-hosts",
+                        target: "/etc/hosts",
+                        read_only: false,
+                    },
+                    Mount {
+                        source: "/pods/u1/hostname",
+                        target: "/etc/hostname",
+                        read_only: false,
+                    },
+                    Mount {
+                        source: "/pods/u1/resolv.conf",
+                        target: "/etc/resolv.conf",
+                        read_only: false,
+                    },
+                    Mount {
+                        source: "/pods/u1/containers/main/2.termination-log",
+                        target: "/dev/termination-log",
+                        read_only: false,
+                    },
+                ],
+                user: User {
+                    name: "",
+                    uid: None,
+                    gid: None,
+                    groups: [],
+                },
+                cap_add: [],
+                cap_drop: [],
+                privileged: false,
+                read_only_root: false,
+                no_new_privileges: false,
+                seccomp: true,
+                resources: Resources {
+                    cpu_shares: Some(
+                        1024,
+                    ),
+                    cpu_quota: Some(
+                        100000,
+                    ),
+                    memory_limit: Some(
+                        1048576,
+                    ),
+                    pids_limit: None,
+                },
+                log_path: "/logs/main/2.log",
+                tty: false,
+                stdin: false,
+                stdin_once: false,
+                oom_score_adj: -997,
+            }
+        "#]]
+        .assert_eq(&shown);
+        let spec = pod_spec(&pod, &node).expect("a spec");
+        assert_eq!(
+            (spec.hostname.as_str(), spec.qos, spec.resources.cpu_quota),
+            ("front", "Guaranteed", Some(100_000))
+        );
+    }
 
     fn list(list: &[&str]) -> Vec<String> {
         list.iter().map(|text| (*text).to_owned()).collect()

@@ -68,9 +68,11 @@ impl Sources {
         PodSources { config_maps: config_maps.collect(), secrets: secrets.collect() }
     }
 
-    /// A Secret as it is now; `None` if there is none of that name.
+    /// A Secret as it is now, asked for once, such as for credentials; `None` if there is none of that name.
     pub(crate) async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Arc<Secret>>, String> {
-        self.secrets.follow(&self.client, namespace, name).current("secret").await
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let found = api.get_opt(name).await.map_err(|error| chain(&error))?;
+        Ok(found.map(Arc::new))
     }
 }
 
@@ -356,6 +358,7 @@ mod tests {
                 {"name": "X", "valueFrom": {"secretKeyRef": {"name": "later", "key": "k"}}}]}],
                 "volumes": [{"name": "v", "configMap": {"name": "cfg"}}]},
         }));
+        assert!(sources.secret("demo", "later").await.expect("an answer").is_none());
         let used = sources.follow(&pod);
         let other = sources.follow(&pod);
         let objects = used.objects().await.expect("objects");

@@ -160,14 +160,15 @@ async fn ask(target: &Target, stage: &mut Stage) -> Result<Answered, String> {
         return exchange(stream, request).await;
     }
     let name = rustls_pki_types::ServerName::try_from(target.host.clone()).map_err(|error| error.to_string())?;
-    let tls = connector().connect(name, stream).await;
+    let tls = connector()?.connect(name, stream).await;
     let tls = tls.map_err(|error| format!("tls: {}", tcp::words(&error)))?;
     exchange(tls, request).await
 }
 
-fn connector() -> TlsConnector {
-    static CONFIG: LazyLock<Arc<rustls::ClientConfig>> = LazyLock::new(|| Arc::new(NoVerification::config()));
-    TlsConnector::from(Arc::clone(&CONFIG))
+fn connector() -> Result<TlsConnector, String> {
+    static CONFIG: LazyLock<Result<Arc<rustls::ClientConfig>, String>> =
+        LazyLock::new(|| NoVerification::config().map(Arc::new).map_err(|error| error.to_string()));
+    CONFIG.clone().map(TlsConnector::from)
 }
 
 async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<Answered, String>

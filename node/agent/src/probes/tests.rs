@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -112,6 +111,35 @@ async fn http_failures_read_like_gos() {
     let (port, _requests) = server(String::new()).await;
     let ended = format!("Get \"http://127.0.0.1:{port}/healthz\": EOF");
     assert_eq!(http::run(&target(port), SECOND).await, Answer::Unhealthy(ended));
+}
+
+#[tokio::test]
+async fn https_trusts_anybody() {
+    let made = rcgen::generate_simple_self_signed(["other.example".to_owned()]).expect("a certificate");
+    let key = rustls_pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .expect("a configuration");
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(response("200 OK", "").as_bytes()).await;
+        }
+    });
+    let target = http::Target { https: true, ..target(port) };
+    assert_eq!(http::run(&target, SECOND).await, Answer::Healthy);
+    let (port, _requests) = server(response("400 Bad Request", "")).await;
+    let target = http::Target { https: true, port, ..target };
+    let answer = http::run(&target, SECOND).await;
+    assert!(matches!(&answer, Answer::Unhealthy(why) if why.contains("tls: ")), "{answer:?}");
 }
 
 #[tokio::test]
@@ -228,7 +256,6 @@ impl Runtime for FakeRuntime {
         Err(unused())
     }
     async fn usage(&self, _: &str) -> Result<(Usage, BTreeMap<String, Usage>), PortError> {
-        let _ = Path::new("");
         Err(unused())
     }
 }
@@ -315,7 +342,7 @@ async fn a_container_that_comes_up_is_ready_at_once() {
     let pod = pod(json!({"name": "main", "env": [{"name": "WHAT", "value": "me"}], "readinessProbe": checks()}));
     let container = running(&bench, "c1");
     let start = bench.clock.now();
-    bench.probes.sync(&pod, &[container.clone()]);
+    bench.probes.sync(&pod, std::slice::from_ref(&container));
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(bench.verdicts.try_recv().is_err());
     bench.fake.code.store(0, Ordering::Relaxed);
@@ -344,7 +371,7 @@ async fn the_others_wait_for_the_startup_probe() {
     let pod =
         pod(json!({"name": "main", "startupProbe": startup, "livenessProbe": checks(), "readinessProbe": checks()}));
     let container = running(&bench, "c1");
-    bench.probes.sync(&pod, &[container.clone()]);
+    bench.probes.sync(&pod, std::slice::from_ref(&container));
     tokio::time::sleep(Duration::from_secs(25)).await;
     assert!(bench.verdicts.try_recv().is_err());
     bench.fake.code.store(0, Ordering::Relaxed);
@@ -383,7 +410,7 @@ async fn a_pod_that_ends_is_only_asked_whether_it_can_serve() {
     let mut bench = bench();
     let mut own = (*pod(json!({"name": "main", "livenessProbe": checks(), "readinessProbe": checks()}))).clone();
     let container = running(&bench, "c1");
-    bench.probes.sync(&Arc::new(own.clone()), &[container.clone()]);
+    bench.probes.sync(&Arc::new(own.clone()), std::slice::from_ref(&container));
     bench.next().await;
     bench.next().await;
     own.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time");

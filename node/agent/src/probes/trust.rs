@@ -11,13 +11,10 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 pub(super) struct NoVerification(Arc<CryptoProvider>);
 
 impl NoVerification {
-    pub(super) fn config() -> ClientConfig {
+    pub(super) fn config() -> Result<ClientConfig, Error> {
         let provider = Arc::new(ring::default_provider());
-        let versions = [&rustls::version::TLS13, &rustls::version::TLS12];
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&versions);
-        #[expect(clippy::expect_used, reason = "both versions are built in; it is found at the first probe otherwise")]
-        let builder = builder.expect("TLS 1.2 and 1.3 are built in");
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Self(provider))).with_no_client_auth()
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+        Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(Self(provider))).with_no_client_auth())
     }
 }
 
