@@ -5,11 +5,22 @@
 //!
 //! Architecture invariant: the agent never touches the kernel's container, image or network facilities; it asks the
 //! [`ports`] that `bin/corten` and the tests fill in. Nothing here imports the runtime, image or network crates.
+#![expect(dead_code, reason = "the pod workers that use these modules are still to come")]
 
 mod config;
+mod container;
+mod env;
+mod facts;
+mod files;
 mod lookup;
 pub mod ports;
+mod probes;
+mod resources;
 pub mod serve;
+mod sources;
+#[cfg(test)]
+mod testing;
+mod volumes;
 
 use std::sync::Arc;
 
