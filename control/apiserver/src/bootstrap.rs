@@ -1,5 +1,7 @@
 //! The objects that every cluster has.
 
+use std::net::Ipv4Addr;
+
 use corten_api::status::Status;
 use corten_kinds::{AnyKind, KINDS};
 use serde_json::{Value, json};
@@ -46,7 +48,27 @@ pub(crate) async fn run(server: &Server) -> Result<(), Status> {
         "endpoints": [{"addresses": [config.node_address], "conditions": {"ready": true, "serving": true, "terminating": false}}],
         "ports": [{"name": "https", "port": config.port, "protocol": "TCP"}],
     });
-    ensure(server, "EndpointSlice", Some("default"), "kubernetes", slice, true).await
+    ensure(server, "EndpointSlice", Some("default"), "kubernetes", slice, true).await?;
+    let Some(address) = config.dns_address else { return Ok(()) };
+    ensure(server, "Service", Some("kube-system"), "kube-dns", dns(address), false).await
+}
+
+/// Under this name clients look for the cluster's DNS. It has no endpoints: each node answers at the address itself.
+fn dns(address: Ipv4Addr) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {
+            "name": "kube-dns", "namespace": "kube-system",
+            "labels": {"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"},
+        },
+        "spec": {
+            "type": "ClusterIP", "clusterIP": address, "clusterIPs": [address],
+            "ports": [
+                {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53},
+                {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 53},
+            ],
+        },
+    })
 }
 
 async fn ensure(

@@ -42,6 +42,8 @@ pub struct Config {
     pub random: Random,
     /// Cluster IPs; the first is that of the `kubernetes` service.
     pub service_range: (Ipv4Addr, u8),
+    /// Cluster IP of the cluster's DNS, which the `kube-dns` service keeps; `None` if the cluster has no DNS.
+    pub dns_address: Option<Ipv4Addr>,
     /// Address at which this server is reached, published behind the `kubernetes` service.
     pub node_address: IpAddr,
     /// Port at which this server is reached.

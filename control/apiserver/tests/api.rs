@@ -52,6 +52,7 @@ impl Api {
             clock,
             random: Random::seeded(7),
             service_range: (Ipv4Addr::new(10, 43, 0, 0), 16),
+            dns_address: Some(Ipv4Addr::new(10, 43, 0, 10)),
             node_address: address,
             port: 6443,
             pki: Arc::clone(&pki),

@@ -1,0 +1,125 @@
+//! Removing what a cluster made: its containers, and for a reset everything.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::settings::Settings;
+use crate::{instance, kubeconfig, mounts, network_namespace};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What is ours in the data folder and in the run folder; nothing else is ever removed.
+const DATA: [&str; 9] =
+    ["store", "pki", "images", "agent", "runtime", "corten.json", "corten.tmp", "corten.lock", ".writable"];
+const RUN: [&str; 7] = ["runtime", "agent", "api.sock", "corten.log", "corten.pid", "corten.tmp", ".writable"];
+
+/// The cluster of these folders, as far as it can still be known.
+pub(crate) struct Remains {
+    pub(crate) settings: Settings,
+    /// Whether a process ran it until now.
+    pub(crate) was_running: bool,
+    /// Where its links and rules are; `None` if that namespace cannot be reached from here.
+    namespace: Option<File>,
+}
+
+/// Stops the cluster's process, if there is one.
+pub(crate) fn stop(data_dir: &Path, run_dir: &Path) -> anyhow::Result<Remains> {
+    let settings = Settings::load(data_dir)?;
+    let known = settings.is_some();
+    let settings = settings.unwrap_or_else(|| Settings::assumed(data_dir, run_dir));
+    if settings.run_dir != run_dir {
+        bail!(
+            "the cluster of {} was started with --run-dir {}: give that one",
+            data_dir.display(),
+            settings.run_dir.display()
+        );
+    }
+    let running = instance::find(run_dir)?;
+    let namespace = match &running {
+        Some(running) => Some(network_namespace::of(running.pid)?),
+        // Without a process to ask, only the namespace we are in can be meant, and only if it is the right one.
+        None if known && settings.network_namespace == network_namespace::own()? => {
+            Some(File::open("/proc/self/ns/net").context("cannot open this process's network namespace")?)
+        }
+        None => None,
+    };
+    if let Some(running) = &running {
+        running.stop(PATIENCE)?;
+    }
+    Ok(Remains { settings, was_running: running.is_some(), namespace })
+}
+
+impl Remains {
+    /// Ends all pods and removes what they had: processes, cgroups, mounts, links and rules. True if links and rules
+    /// had to stay, since they are in a namespace that cannot be reached from here.
+    pub(crate) fn remove_pods(&self) -> anyhow::Result<bool> {
+        if let Some(namespace) = &self.namespace {
+            network_namespace::enter(namespace)?;
+        }
+        let engine = self.settings.engine();
+        let folders = [engine.data_dir.clone(), self.settings.agent_dir(), self.settings.run_dir.clone()];
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            corten_runtime::purge(&engine).await.context("cannot remove the containers")?;
+            mounts::unmount_below(&folders)?;
+            if self.namespace.is_some() {
+                corten_network::purge().await.context("cannot remove the links and rules")?;
+            }
+            Ok(self.namespace.is_none() && self.settings.network_namespace != 0)
+        })
+    }
+
+    /// Removes all files. Returns what was found in the two folders and is not ours.
+    pub(crate) fn remove_files(&self) -> anyhow::Result<Vec<String>> {
+        kubeconfig::remove(&self.settings.kubeconfig)?;
+        let mut foreign = Vec::new();
+        for (folder, names) in [(&self.settings.run_dir, &RUN[..]), (&self.settings.data_dir, &DATA[..])] {
+            for name in names {
+                remove(&folder.join(name))?;
+            }
+            // The folder itself may be a mount point, or hold files of others: then it stays.
+            if fs::remove_dir(folder).is_err() {
+                let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+                foreign.extend(entries.map(|entry| entry.path().display().to_string()));
+            }
+        }
+        Ok(foreign)
+    }
+}
+
+fn remove(path: &Path) -> anyhow::Result<()> {
+    let result = match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match result {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_others_stay() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (data, run) = (folder.path().join("data"), folder.path().join("run"));
+        fs::create_dir_all(data.join("store/x")).expect("made");
+        fs::create_dir_all(&run).expect("made");
+        fs::write(data.join("thesis.tex"), "text").expect("written");
+        let mut settings = Settings::assumed(&data, &run);
+        settings.kubeconfig = folder.path().join("admin.conf");
+        settings.save().expect("saved");
+        let remains = Remains { settings, was_running: false, namespace: None };
+        let foreign = remains.remove_files().expect("removed");
+        assert_eq!(foreign, [data.join("thesis.tex").display().to_string()]);
+        assert!(!run.exists() && !data.join("store").exists());
+    }
+}
