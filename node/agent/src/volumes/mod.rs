@@ -164,11 +164,6 @@ impl Volumes {
 }
 
 impl PodVolumes {
-    /// The pod's folder.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// The pod's addresses.
     pub(crate) fn ips(&self) -> &[IpAddr] {
         &self.ips

@@ -88,7 +88,7 @@ async fn files_follow_their_objects() {
         json!([{"name": "cfg", "mountPath": "/cfg"}, {"name": "scratch", "mountPath": "tmp", "readOnly": true}]),
     );
     let made = bench.volumes.mount(&pod, &ips()).await.expect("mounted");
-    let base = made.dir().join("volumes");
+    let base = made.dir.join("volumes");
     let (file, labels) =
         (base.join("kubernetes.io~configmap/cfg/mode"), base.join("kubernetes.io~downward-api/info/labels"));
     assert_eq!((read(&file), read(&labels)), ("fast".to_owned(), "app=\"web\"".to_owned()));
@@ -103,7 +103,7 @@ async fn files_follow_their_objects() {
             "/dev/termination-log <- containers/main/0.termination-log",
         ]
     );
-    assert!(read(made.dir().join("etc-hosts")).contains("10.42.0.5\tweb\n"));
+    assert!(read(made.dir.join("etc-hosts")).contains("10.42.0.5\tweb\n"));
     bench.api.put("configmaps", "demo", "cfg", json!({"data": {"mode": "slow"}}));
     says(&file, "slow").await;
     let mut renamed = (*pod).clone();
@@ -143,7 +143,7 @@ async fn tokens_are_renewed() {
         {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}}]}}]);
     let pod = pod(volumes, json!([]));
     let made = bench.volumes.mount(&pod, &ips()).await.expect("mounted");
-    let dir = made.dir().join("volumes/kubernetes.io~projected/api");
+    let dir = made.dir.join("volumes/kubernetes.io~projected/api");
     assert_eq!(
         (read(dir.join("token")), read(dir.join("ca.crt")), read(dir.join("namespace"))),
         ("token-1".to_owned(), "PEM".to_owned(), "demo".to_owned())
@@ -215,14 +215,14 @@ async fn memory_and_sub_paths_are_mounted_and_unmounted() {
         shown.iter().any(|line| line.starts_with("/etc/app/mode <- volumes/kubernetes.io~configmap/cfg/..2")),
         "{shown:?}"
     );
-    let memory = made.dir().join("volumes/kubernetes.io~empty-dir/memory");
+    let memory = made.dir.join("volumes/kubernetes.io~empty-dir/memory");
     assert_eq!(rustix::fs::statfs(&memory).expect("a file system").f_blocks, 256);
     assert!(memory.join("deep/er").is_dir());
     // A second start of the container, and of the agent.
     mounts(&made, &pod);
     drop(made);
     let made = bench.volumes.mount(&pod, &ips()).await.expect("mounted");
-    assert_eq!(tree::mounts_below(made.dir()).expect("mounts").len(), 3);
+    assert_eq!(tree::mounts_below(&made.dir).expect("mounts").len(), 3);
     drop(made);
     bench.volumes.unmount("u1").await.expect("removed");
     assert_eq!(read(precious.join("file")), "x");
