@@ -13,7 +13,8 @@ pub(super) struct NoVerification(Arc<CryptoProvider>);
 impl NoVerification {
     pub(super) fn config() -> Result<ClientConfig, Error> {
         let provider = Arc::new(ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+        let builder =
+            ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
         Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(Self(provider))).with_no_client_auth())
     }
 }
