@@ -159,8 +159,6 @@ fn what_has_no_endpoint_is_refused_at_once() {
 #[test]
 fn node_ports_and_external_addresses_answer() {
     let Some(machine) = Machine::new() else { return };
-    let outside = machine.outside.path().to_owned();
-    drop(outside);
     let ask_outside = |to| machine.outside.run(move || ask_tcp(to));
     let (ready, is_ready) = std::sync::mpsc::channel();
     let (finish, finished) = tokio::sync::oneshot::channel::<()>();

@@ -19,13 +19,22 @@ pub(crate) struct FakeApi(Arc<Mutex<State>>);
 struct State {
     version: u64,
     objects: BTreeMap<(String, String), Value>,
+    /// All changes so far: a watch begins where its list ended.
+    log: Vec<(u64, String, Value)>,
     changes: broadcast::Sender<(String, Value)>,
+}
+
+impl State {
+    fn publish(&mut self, kind: String, event: Value) {
+        self.log.push((self.version, kind.clone(), event.clone()));
+        let _ = self.changes.send((kind, event));
+    }
 }
 
 impl FakeApi {
     pub(crate) fn new() -> Self {
         let changes = broadcast::Sender::new(10_000);
-        Self(Arc::new(Mutex::new(State { version: 1, objects: BTreeMap::new(), changes })))
+        Self(Arc::new(Mutex::new(State { version: 1, objects: BTreeMap::new(), log: Vec::new(), changes })))
     }
 
     pub(crate) fn client(&self) -> kube::Client {
@@ -47,7 +56,7 @@ impl FakeApi {
             Some(_) => "MODIFIED",
             None => "ADDED",
         };
-        let _ = state.changes.send((kind, json!({ "type": verb, "object": object })));
+        state.publish(kind, json!({ "type": verb, "object": object }));
     }
 
     /// Deletes an object.
@@ -57,7 +66,7 @@ impl FakeApi {
         let (kind, key) = (text(&object["kind"]), key_of(object));
         if let Some(mut object) = state.objects.remove(&(kind.clone(), key)) {
             object["metadata"]["resourceVersion"] = json!(state.version.to_string());
-            let _ = state.changes.send((kind, json!({ "type": "DELETED", "object": object })));
+            state.publish(kind, json!({ "type": "DELETED", "object": object }));
         }
     }
 
@@ -66,7 +75,11 @@ impl FakeApi {
         let kind = if request.uri().path().ends_with("/services") { "Service" } else { "EndpointSlice" };
         let watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
         let body = if watch {
-            let changes = tokio_stream(state.changes.subscribe(), kind);
+            let query = request.uri().query().unwrap_or_default();
+            let version = query.split('&').find_map(|part| part.strip_prefix("resourceVersion=")?.parse().ok());
+            let missed = state.log.iter().filter(|(at, _, _)| Some(*at) > version);
+            let missed = missed.map(|(_, kind, event)| (kind.clone(), event.clone())).collect();
+            let changes = changes_of(missed, state.changes.subscribe(), kind);
             http_body_util::BodyExt::boxed(StreamBody::new(changes))
         } else {
             let of_kind = state.objects.iter().filter(|((found, _), _)| found == kind);
@@ -81,22 +94,23 @@ impl FakeApi {
 }
 
 /// The changes of one kind as lines of JSON.
-fn tokio_stream(
+fn changes_of(
+    missed: Vec<(String, Value)>,
     changes: broadcast::Receiver<(String, Value)>,
     kind: &'static str,
 ) -> impl futures::Stream<Item = Result<http_body::Frame<Bytes>, Infallible>> + Send + Sync {
     let next = |mut changes: broadcast::Receiver<(String, Value)>| async move {
         changes.recv().await.ok().map(|change| (change, changes))
     };
-    SyncStream(std::sync::Mutex::new(Box::pin(futures::stream::unfold(changes, next).filter_map(
-        move |(found, event)| async move {
-            (found == kind).then(|| Ok(http_body::Frame::data(Bytes::from(format!("{event}\n")))))
-        },
-    ))))
+    let all = futures::stream::iter(missed).chain(futures::stream::unfold(changes, next));
+    let lines = all.filter_map(move |(found, event)| async move {
+        (found == kind).then(|| Ok(http_body::Frame::data(Bytes::from(format!("{event}\n")))))
+    });
+    SyncStream(Mutex::new(Box::pin(lines)))
 }
 
 /// A stream that several threads may hold, which response bodies have to be.
-struct SyncStream<S>(std::sync::Mutex<std::pin::Pin<Box<S>>>);
+struct SyncStream<S>(Mutex<std::pin::Pin<Box<S>>>);
 
 impl<S: futures::Stream> futures::Stream for SyncStream<S> {
     type Item = S::Item;
