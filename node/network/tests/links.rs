@@ -1,7 +1,5 @@
 //! Pods' links against the kernel.
 
-#![expect(clippy::disallowed_methods, reason = "tests measure time")]
-
 mod common;
 
 use std::time::Instant;

@@ -1,7 +1,5 @@
 //! The cluster's DNS, asked over the network.
 
-#![expect(clippy::disallowed_methods, reason = "tests measure time")]
-
 mod common;
 
 use std::io::{Read, Write};

@@ -1,7 +1,5 @@
 //! Service rules against the kernel.
 
-#![expect(clippy::disallowed_methods, reason = "tests measure time")]
-
 mod common;
 
 use std::collections::BTreeMap;
@@ -101,6 +99,21 @@ fn connections_spread_evenly_over_what_is_ready() {
         println!("endpoints changed within {took:?}");
         // A pod that reaches itself through its own service.
         assert_eq!(cluster.ask_often(1, WEB, 20)["b"], 20);
+    });
+}
+
+#[test]
+fn the_node_itself_can_be_an_endpoint() {
+    let Some(machine) = Machine::new() else { return };
+    machine.run(|| async {
+        let cluster = Cluster::start().await;
+        serve_tcp("node", 6443);
+        let kubernetes = (Ipv4Addr::new(10, 43, 0, 1), 443);
+        cluster.api.apply(service("kubernetes", "10.43.0.1", 443, json!({})));
+        cluster.api.apply(slice("kubernetes", "TCP", 6443, &[(&NODE.to_string(), true)]));
+        until("the node reaches itself", || ask_tcp(kubernetes).is_ok()).await;
+        let answer = cluster.pods[0].namespace.run(move || ask_tcp(kubernetes)).expect("pod to API server");
+        assert_eq!(answer, format!("node {}", cluster.pods[0].address));
     });
 }
 

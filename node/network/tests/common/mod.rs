@@ -1,6 +1,6 @@
 //! A node in a network namespace of its own, with an uplink to an "outside" that is another namespace and nothing else.
 
-#![expect(clippy::disallowed_methods, dead_code, reason = "tests measure time, and not every test needs everything")]
+#![expect(dead_code, reason = "not every test needs everything")]
 
 pub(crate) mod api;
 mod namespace;
