@@ -48,7 +48,7 @@ fn the_next_process_finds_what_the_last_one_left() {
         let c = Pod::attach(&second, "uid-c").await;
         assert!(c.address != a.address && c.address != b.address);
 
-        second.retain(&[b.uid.clone()]).await.expect("retain");
+        second.retain(std::slice::from_ref(&b.uid)).await.expect("retain");
         second.detach("uid-a").await.expect("detach what is gone");
         assert_eq!(link_names().await.len(), 4, "lo, the uplink, the DNS link and one pod");
         ask_tcp(to_b).expect("the pod that stays is untouched");

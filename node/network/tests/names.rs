@@ -134,6 +134,13 @@ fn pods_and_the_node_ask_for_names() {
         api.apply(slice("db", "TCP", 80, &[("10.42.0.5", false), ("10.42.0.6", true)]));
         until("names follow endpoints", || addresses(&ask("db.demo.svc.cluster.local.", RecordType::A)) == db[1..])
             .await;
+        // What does not fit into a packet is cut off, and whole over TCP.
+        let many: Vec<String> = (2..62).map(|n| format!("10.42.0.{n}")).collect();
+        let many: Vec<_> = many.iter().map(|address| (address.as_str(), true)).collect();
+        api.apply(slice("db", "TCP", 80, &many));
+        let db = "db.demo.svc.cluster.local.";
+        until("names follow endpoints", || addresses(&ask_tcp(db, RecordType::A)).len() == 60).await;
+        assert!(ask(db, RecordType::A).metadata.truncation);
         let start = Instant::now();
         (0..500).for_each(|_| drop(ask(web, RecordType::A)));
         println!("500 questions, one after the other: {:?}", start.elapsed());
