@@ -406,11 +406,14 @@ impl Worker {
         let Some(container) = self.container(name) else { return };
         let slot = self.observed.slots.entry(name.to_owned()).or_default();
         slot.image = ImageState::Pulling;
-        let (shared, pod) = (Arc::clone(&self.shared), Arc::clone(&self.pod));
-        let (events, own) = (self.events.clone(), self.own.clone());
-        let name = name.to_owned();
+        let (shared, pod, events) = (Arc::clone(&self.shared), Arc::clone(&self.pod), self.events.clone());
+        let work = tokio::spawn(async move {
+            images::fetch(&*shared.config.images, &shared.sources, &pod, &container, &events).await
+        });
+        let (own, name) = (self.own.clone(), name.to_owned());
         tokio::spawn(async move {
-            let result = images::fetch(&*shared.config.images, &shared.sources, &pod, &container, &events).await;
+            let died = |error| PortError { reason: "ErrImagePull", message: format!("the pull broke off: {error}") };
+            let result = work.await.unwrap_or_else(|error| Err(died(error)));
             if let Some(own) = own.upgrade() {
                 let _ = own.send(Message::Fetched { container: name, result });
             }
