@@ -26,7 +26,7 @@ const RANGE_PATIENCE: Duration = Duration::from_secs(30);
 const RULES_RETRY: Duration = Duration::from_secs(1);
 
 /// How long to wait before the DNS address is bound again.
-const DNS_RETRY: Duration = Duration::from_secs(5);
+const DNS_RETRY: Duration = Duration::from_secs(1);
 
 /// A node's network.
 pub struct Network {
