@@ -12,4 +12,4 @@ mod sandbox;
 
 pub use cluster::Cluster;
 pub use program::{Output, Program};
-pub use sandbox::{Sandbox, eventually, sweep};
+pub use sandbox::{Background, Sandbox, eventually, sweep};

@@ -74,6 +74,15 @@ impl Program {
         self
     }
 
+    /// The same program in a terminal, such as a person has; `script` of util-linux makes it.
+    #[must_use]
+    pub fn in_terminal(mut self) -> Self {
+        let quoted: Vec<String> =
+            self.words.iter().map(|word| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''"))).collect();
+        self.words = ["script", "-qec", &quoted.join(" "), "/dev/null"].map(OsString::from).into();
+        self
+    }
+
     fn text(&self) -> String {
         self.words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }

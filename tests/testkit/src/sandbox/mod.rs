@@ -4,6 +4,7 @@ mod remains;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -183,9 +184,27 @@ impl Sandbox {
         })
     }
 
+    /// Starts the cluster in the foreground, its output in `run.log` of the folder.
+    pub fn start_in_foreground(&self) -> Result<Background> {
+        self.in_background(&self.up(), &self.folder().join("run.log"))
+    }
+
+    fn in_background(&self, program: &Program, output: &Path) -> Result<Background> {
+        let file = fs::File::create(output).with_context(|| format!("cannot make {}", output.display()))?;
+        let other = file.try_clone().context("cannot share a file")?;
+        let prepare = move |command: &mut Command| {
+            command.stdin(std::process::Stdio::null()).stdout(file).stderr(other);
+        };
+        Ok(Background(program.spawn(prepare)?))
+    }
+
     /// The real kubectl.
     pub fn kubectl<W: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = W>) -> Program {
-        self.inside([&self.kubectl]).env("KUBECONFIG", self.kubeconfig()).env("HOME", self.folder()).args(words)
+        self.inside([&self.kubectl])
+            .env("KUBECONFIG", self.kubeconfig())
+            .env("HOME", self.folder())
+            .env("NO_PROXY", "*")
+            .args(words)
     }
 
     /// kubectl in the background, its output in a file.
@@ -194,12 +213,22 @@ impl Sandbox {
         words: impl IntoIterator<Item = W>,
         output: &Path,
     ) -> Result<Background> {
-        let file = fs::File::create(output).with_context(|| format!("cannot make {}", output.display()))?;
-        let other = file.try_clone().context("cannot share a file")?;
-        let prepare = move |command: &mut Command| {
-            command.stdin(std::process::Stdio::null()).stdout(file).stderr(other);
-        };
-        Ok(Background(self.kubectl(words).spawn(prepare)?))
+        self.in_background(&self.kubectl(words), output)
+    }
+
+    /// Runs a function on a thread in the network namespace.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let path = Path::new(NETNS).join(&self.name);
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let namespace = fs::File::open(&path).context("the sandbox has no network namespace")?;
+                let kind = rustix::thread::LinkNameSpaceType::Network;
+                rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(kind))
+                    .context("cannot enter the sandbox")?;
+                work()
+            });
+            thread.join().map_err(|_| anyhow::anyhow!("the thread in the sandbox panicked"))?
+        })
     }
 
     /// The log of the cluster's process.
@@ -237,6 +266,12 @@ impl Drop for Sandbox {
 pub struct Background(Child);
 
 impl Background {
+    /// Process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Waits until it ends by itself; its exit code.
     pub fn wait(mut self) -> Result<i32> {
         Ok(self.0.wait().context("cannot wait")?.code().unwrap_or(-1))
