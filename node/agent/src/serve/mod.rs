@@ -13,7 +13,7 @@
 
 mod auth;
 mod exec;
-mod fds;
+pub(crate) mod fds;
 mod logs;
 mod port_forward;
 mod spdy;

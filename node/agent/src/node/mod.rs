@@ -1,0 +1,202 @@
+//! The node itself: registers it, renews its lease, tells how it is.
+
+pub(crate) mod machine;
+pub(crate) mod object;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use corten_api::api::coordination::v1::{Lease, LeaseSpec};
+use corten_api::api::core::v1::Node;
+use corten_api::meta::{MicroTime, ObjectMeta, OwnerReference};
+use corten_base::{Backoff, chain};
+use corten_client::{Informer, Recorder, reference};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use machine::Machine;
+
+/// Lease duration and renewal, as upstream's defaults.
+const LEASE_SECONDS: i32 = 40;
+const RENEWAL: Duration = Duration::from_secs(10);
+/// A status that does not change is still told this often, as upstream's default.
+const REPORT: Duration = Duration::from_secs(300);
+const LEASES: &str = "kube-node-lease";
+
+/// Keeps one node registered, alive and described.
+pub(crate) struct Keeper {
+    config: Arc<Config>,
+    machine: Machine,
+    recorder: Arc<Recorder>,
+    /// This node, from the API server.
+    nodes: Informer<Node>,
+}
+
+impl Keeper {
+    pub(crate) fn new(config: Arc<Config>, machine: Machine, recorder: Arc<Recorder>, nodes: Informer<Node>) -> Self {
+        Self { config, machine, recorder, nodes }
+    }
+
+    /// Runs until it is dropped. `ready` becomes true once the API server has accepted the node as Ready.
+    pub(crate) async fn run(&self, ready: &watch::Sender<bool>) {
+        let node = self.register().await;
+        tokio::join!(self.keep_lease(&node), self.keep_status(ready));
+    }
+
+    fn api(&self) -> Api<Node> {
+        Api::all(self.config.client.clone())
+    }
+
+    /// Creates the node, or brings the labels of the one that is there up to date.
+    async fn register(&self) -> Node {
+        let object = object::object(&self.config, &self.machine);
+        retry("register the node", || async {
+            match self.api().create(&PostParams::default(), &object).await {
+                Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
+                    let change = json!({"metadata": {"labels": object::labels(&self.config)}});
+                    self.api().patch(&self.config.node_name, &PatchParams::default(), &Patch::Merge(&change)).await
+                }
+                result => result,
+            }
+        })
+        .await
+    }
+
+    /// Renews the lease by which the control plane knows that this node is alive.
+    async fn keep_lease(&self, node: &Node) {
+        let api: Api<Lease> = Api::namespaced(self.config.client.clone(), LEASES);
+        let name = &self.config.node_name;
+        loop {
+            let now = MicroTime(self.config.clock.now());
+            let spec = LeaseSpec {
+                holder_identity: Some(name.clone()),
+                lease_duration_seconds: Some(LEASE_SECONDS),
+                renew_time: Some(now),
+                ..LeaseSpec::default()
+            };
+            let change = Patch::Merge(json!({"spec": spec}));
+            retry("renew the node's lease", || async {
+                match api.patch(name, &PatchParams::default(), &change).await {
+                    Err(kube::Error::Api(status)) if status.code == 404 => {
+                        let lease = Lease { metadata: lease_metadata(node), spec: Some(spec.clone()) };
+                        api.create(&PostParams::default(), &lease).await
+                    }
+                    result => result,
+                }
+            })
+            .await;
+            tokio::time::sleep(RENEWAL).await;
+        }
+    }
+
+    /// Tells the node's status when it changes, and every few minutes.
+    async fn keep_status(&self, ready: &watch::Sender<bool>) {
+        let mut said = false;
+        let mut range = self.range();
+        self.recorder.normal(&self.config.clock, self.reference(), "Starting", "Starting kubelet.");
+        loop {
+            let problem = match range.borrow_and_update().clone() {
+                Ok(Some(range)) => self.config.network.set_pod_range(range).await.err().map(|error| error.message),
+                Ok(None) => {
+                    Some("container runtime network not ready: the node has no range of pod addresses yet".to_owned())
+                }
+                Err(why) => Some(why),
+            };
+            self.report(problem.as_deref()).await;
+            if problem.is_none() && !said {
+                said = true;
+                let message = format!("Node {} status is now: NodeReady", self.config.node_name);
+                self.recorder.normal(&self.config.clock, self.reference(), "NodeReady", message);
+            }
+            ready.send_replace(problem.is_none());
+            tokio::select! {
+                _ = range.changed() => {}
+                () = tokio::time::sleep(REPORT) => {}
+            }
+        }
+    }
+
+    async fn report(&self, problem: Option<&str>) {
+        let images = self.config.images.list().await.unwrap_or_default();
+        let name = &self.config.node_name;
+        let before = self.nodes.get("", name).and_then(|node| node.status.clone()?.conditions).unwrap_or_default();
+        let state = object::State { not_ready: problem, images: &images, now: self.config.clock.now() };
+        let status = object::status(&self.config, &self.machine, &before, &state);
+        let change = Patch::Strategic(json!({"status": status}));
+        retry("tell the node's status", || async {
+            match self.api().patch_status(name, &PatchParams::default(), &change).await {
+                // Somebody deleted the node: it comes back, as with a kubelet that starts again.
+                Err(kube::Error::Api(status)) if status.code == 404 => {
+                    let object = object::object(&self.config, &self.machine);
+                    self.api().create(&PostParams::default(), &object).await
+                }
+                result => result,
+            }
+        })
+        .await;
+    }
+
+    /// The node's range of pod addresses, as it changes.
+    fn range(&self) -> watch::Receiver<Result<Option<(std::net::Ipv4Addr, u8)>, String>> {
+        let (sender, receiver) = watch::channel(Ok(None));
+        let name = self.config.node_name.clone();
+        self.nodes.on_change(move |_, node| {
+            let Some(node) = node.filter(|node| node.name_any() == name) else { return };
+            let text = node.spec.as_ref().and_then(|spec| spec.pod_cidr.clone()).filter(|text| !text.is_empty());
+            let range = text.map(|text| parse_range(&text)).transpose();
+            sender.send_if_modified(|old| std::mem::replace(old, range.clone()) != range);
+        });
+        receiver
+    }
+
+    /// As a kubelet names its node in events: the UID is the name.
+    fn reference(&self) -> corten_api::api::core::v1::ObjectReference {
+        let node = Node {
+            metadata: ObjectMeta { name: Some(self.config.node_name.clone()), ..ObjectMeta::default() },
+            ..Node::default()
+        };
+        corten_api::api::core::v1::ObjectReference { uid: Some(self.config.node_name.clone()), ..reference(&node) }
+    }
+}
+
+fn parse_range(text: &str) -> Result<(std::net::Ipv4Addr, u8), String> {
+    let parts = text.split_once('/').and_then(|(address, length)| Some((address.parse().ok()?, length.parse().ok()?)));
+    parts.ok_or_else(|| format!("the node's podCIDR {text:?} is no IPv4 range such as 10.42.0.0/24"))
+}
+
+fn lease_metadata(node: &Node) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(node.name_any()),
+        namespace: Some(LEASES.to_owned()),
+        owner_references: Some(vec![OwnerReference {
+            api_version: "v1".to_owned(),
+            kind: "Node".to_owned(),
+            name: node.name_any(),
+            uid: node.uid().unwrap_or_default(),
+            ..OwnerReference::default()
+        }]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// Tries until it works.
+async fn retry<T, F, R>(what: &str, mut attempt: F) -> T
+where
+    F: FnMut() -> R,
+    R: Future<Output = Result<T, kube::Error>>,
+{
+    let mut backoff = Backoff::new(Duration::from_millis(50), 2, Duration::from_secs(7));
+    loop {
+        match attempt().await {
+            Ok(value) => return value,
+            Err(error) => {
+                let delay = backoff.next_delay();
+                tracing::warn!(error = chain(&error), ?delay, "cannot {what}");
+                tokio::time::sleep(delay).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The pods of this node: one worker each.
+//!
+//! ```text
+//! watch of bound pods ─┐
+//! runtime events ──────┼─▶ Pods (who gets it) ─▶ Worker (one a pod) ─▶ plan ─▶ runtime, images, network, volumes
+//! probes' verdicts ────┘                                            └─▶ status ─▶ Writer ─▶ API server
+//! ```
+//! `plan`, `status`, `view` and `model` are pure.
+
+mod credentials;
+pub(crate) mod events;
+mod images;
+pub(crate) mod model;
+mod plan;
+mod signals;
+mod status;
+mod termination;
+#[cfg(test)]
+mod tests;
+mod view;
+mod worker;
+mod writer;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use corten_api::api::core::v1::Pod;
+use corten_client::{Informer, Recorder};
+use kube::ResourceExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::facts::NodeFacts;
+use crate::lookup::Lookup;
+use crate::ports::{PodState, RuntimeEvent};
+use crate::sources::Sources;
+use crate::volumes::Volumes;
+use worker::{Message, Worker};
+
+/// What all workers share.
+pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) lookup: Lookup,
+    pub(crate) sources: Arc<Sources>,
+    pub(crate) volumes: Volumes,
+    pub(crate) node: Arc<NodeFacts>,
+}
+
+/// A pod came, changed or went: before and after.
+type Change = (Option<Arc<Pod>>, Option<Arc<Pod>>);
+
+/// Gives every pod its worker and every worker its messages.
+pub(crate) struct Pods {
+    shared: Arc<Shared>,
+    workers: HashMap<String, mpsc::UnboundedSender<Message>>,
+    tasks: JoinSet<String>,
+    /// What an earlier agent left, by UID, until a worker takes it.
+    found: HashMap<String, PodState>,
+}
+
+impl Pods {
+    /// Runs until it is dropped; containers go on after that.
+    pub(crate) async fn run(shared: Arc<Shared>, informer: Informer<Pod>) {
+        let mut events = shared.config.runtime.events();
+        informer.synced().await;
+        let (found, known) = (found(&shared).await, informer.list());
+        let mut pods = Self { shared, workers: HashMap::new(), tasks: JoinSet::new(), found };
+        pods.remove_orphans(&known).await;
+        let mut changes = follow(&informer);
+        loop {
+            tokio::select! {
+                Some((before, after)) = changes.recv() => pods.changed(before, after),
+                Some(event) = events.recv() => pods.happened(event),
+                Some(ended) = pods.tasks.join_next() => match ended {
+                    Ok(uid) => drop(pods.workers.remove(&uid)),
+                    Err(error) => tracing::error!(%error, "a pod's worker died"),
+                },
+            }
+        }
+    }
+
+    /// Removes what runs here for pods that no longer exist, and whatever belongs to no pod at all.
+    async fn remove_orphans(&mut self, known: &[Arc<Pod>]) {
+        let uids: Vec<String> = known.iter().filter_map(|pod| pod.uid()).collect();
+        let orphans: Vec<String> = self.found.keys().filter(|uid| !uids.contains(uid)).cloned().collect();
+        let config = &self.shared.config;
+        if let Err(error) = config.network.retain(&uids).await {
+            tracing::warn!(%error, "cannot remove the links of pods that are gone");
+        }
+        for uid in orphans {
+            self.found.remove(&uid);
+            if let Err(error) = config.runtime.remove_pod(&uid).await {
+                tracing::warn!(pod = uid, %error, "cannot remove a pod that is gone");
+            }
+        }
+        let folders = self.shared.volumes.known().await.unwrap_or_default();
+        for uid in folders.into_iter().filter(|uid| !uids.contains(uid)) {
+            if let Err(error) = self.shared.volumes.unmount(&uid).await {
+                tracing::warn!(pod = uid, %error, "cannot remove the volumes of a pod that is gone");
+            }
+        }
+    }
+
+    fn changed(&mut self, before: Option<Arc<Pod>>, after: Option<Arc<Pod>>) {
+        let uid_of = |pod: &Option<Arc<Pod>>| pod.as_ref().and_then(|pod| pod.uid());
+        let (old, new) = (uid_of(&before), uid_of(&after));
+        if let Some(old) = old.filter(|old| Some(old) != new.as_ref()) {
+            self.send(&old, Message::Removed);
+        }
+        let (Some(uid), Some(pod)) = (new, after) else { return };
+        if self.workers.get(&uid).is_some_and(|worker| worker.send(Message::Pod(Arc::clone(&pod))).is_ok()) {
+            return;
+        }
+        let found = self.found.remove(&uid);
+        let (sender, inbox) = mpsc::unbounded_channel();
+        let worker = Worker::new(Arc::clone(&self.shared), pod, found, (sender.downgrade(), inbox));
+        self.workers.insert(uid.clone(), sender);
+        self.tasks.spawn(async move {
+            worker.run().await;
+            uid
+        });
+    }
+
+    fn happened(&mut self, event: RuntimeEvent) {
+        match event {
+            RuntimeEvent::Exited { pod_uid, id, exit } => self.send(&pod_uid, Message::Exited { id, exit }),
+            RuntimeEvent::PodLost { pod_uid } => self.send(&pod_uid, Message::Lost),
+        }
+    }
+
+    fn send(&self, uid: &str, message: Message) {
+        if let Some(worker) = self.workers.get(uid) {
+            let _ = worker.send(message);
+        }
+    }
+}
+
+/// What an earlier agent left running.
+async fn found(shared: &Shared) -> HashMap<String, PodState> {
+    match shared.config.runtime.list().await {
+        Ok(pods) => pods.into_iter().map(|pod| (pod.uid.clone(), pod)).collect(),
+        Err(error) => {
+            tracing::error!(%error, "cannot list the pods that run here");
+            HashMap::new()
+        }
+    }
+}
+
+/// The changes of a cache as a stream, what is in it first.
+fn follow(informer: &Informer<Pod>) -> mpsc::UnboundedReceiver<Change> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    informer.on_change(move |before, after| {
+        let _ = sender.send((before.cloned().map(Arc::new), after.cloned().map(Arc::new)));
+    });
+    receiver
+}
