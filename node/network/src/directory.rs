@@ -103,10 +103,9 @@ pub(crate) struct Endpoint {
 impl Directory {
     /// Takes over a change of a service.
     pub(crate) fn set_service(&mut self, before: Option<&ApiService>, after: Option<&ApiService>) {
-        if let Some(before) = before {
-            if let Some(service) = self.services.remove(&Key::of(before)) {
-                service.cluster_ip.map(|address| self.by_address.remove(&address));
-            }
+        let old = before.and_then(|before| self.services.remove(&Key::of(before)));
+        if let Some(address) = old.and_then(|service| service.cluster_ip) {
+            self.by_address.remove(&address);
         }
         if let Some(after) = after {
             let (key, service) = (Key::of(after), Service::read(after));

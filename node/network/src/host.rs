@@ -26,9 +26,7 @@ fn service_link(socket: &Socket, config: &Config, source: Option<Ipv4Addr>) -> i
     let link = match routing::find_link(socket, SERVICE_LINK)? {
         Some(link) => link,
         None => {
-            let mut batch = Batch::default();
-            routing::add_dummy(&mut batch, SERVICE_LINK);
-            finish(socket.call(&batch)?, &[rustix::io::Errno::EXIST])?;
+            add_service_link(socket)?;
             routing::find_link(socket, SERVICE_LINK)?.ok_or(io::ErrorKind::NotFound)?
         }
     };
@@ -42,6 +40,16 @@ fn service_link(socket: &Socket, config: &Config, source: Option<Ipv4Addr>) -> i
     routing::bring_up(&mut batch, link.index);
     routing::add_route(&mut batch, config.service_range, &Via::Link(link.index, source));
     finish(socket.call(&batch)?, &[])
+}
+
+/// Kernels without dummy links take a bridge that nothing is plugged into for one.
+fn add_service_link(socket: &Socket) -> io::Result<()> {
+    let add = |kind| {
+        let mut batch = Batch::default();
+        routing::add_plain(&mut batch, SERVICE_LINK, kind);
+        finish(socket.call(&batch)?, &[rustix::io::Errno::EXIST])
+    };
+    add("dummy").or_else(|_| add("bridge"))
 }
 
 /// The node's address, if one of its links has it.

@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(name.len(), 15);
         assert!(is_link_name(&name));
         assert_ne!(name, link_name("3d9a7a4e-5c0e-4c43-8f6f-0e8a4c9f2b12"));
-        assert_eq!(link_name("a"), "cortenmt5ebhdac");
+        assert_eq!(link_name("a"), "cortenme3dadsj4");
         assert!(!is_link_name("corten-dns"));
     }
 }

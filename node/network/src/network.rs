@@ -25,6 +25,9 @@ const RANGE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait before rules that the kernel refused are tried again.
 const RULES_RETRY: Duration = Duration::from_secs(1);
 
+/// How long to wait before the DNS address is bound again.
+const DNS_RETRY: Duration = Duration::from_secs(5);
+
 /// A node's network.
 pub struct Network {
     config: Config,
@@ -135,7 +138,6 @@ impl Network {
             of_slices.1.notify_one();
         });
         let complete = Arc::new(AtomicBool::new(false));
-        let server = dns::Server::open(&self.config, Arc::clone(&directory), Arc::clone(&complete)).await?;
         let rules = async {
             services.synced().await;
             slices.synced().await;
@@ -145,7 +147,22 @@ impl Network {
         tokio::select! {
             () = cancel.cancelled() => Ok(()),
             () = rules => Ok(()),
-            result = server.run() => result,
+            () = self.keep_names(&directory, &complete) => Ok(()),
+        }
+    }
+
+    /// Answers for names. Services work without them, so a DNS address that is taken is no reason to give up.
+    async fn keep_names(&self, directory: &Arc<RwLock<Directory>>, complete: &Arc<AtomicBool>) {
+        loop {
+            let server = dns::Server::open(&self.config, Arc::clone(directory), Arc::clone(complete)).await;
+            let result = match server {
+                Ok(server) => server.run().await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = result {
+                tracing::error!(%error, "the cluster has no DNS on this node; trying again");
+            }
+            tokio::time::sleep(DNS_RETRY).await;
         }
     }
 

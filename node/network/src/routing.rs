@@ -68,11 +68,11 @@ pub(crate) fn add_pair(
     });
 }
 
-/// A link that leads nowhere.
-pub(crate) fn add_dummy(batch: &mut Batch, name: &str) {
+/// A link of a kind that needs no settings.
+pub(crate) fn add_plain(batch: &mut Batch, name: &str, kind: &str) {
     batch.push(libc::RTM_NEWLINK, CREATE, &link_header(0, 0), |a| {
         a.text(libc::IFLA_IFNAME, name);
-        a.nest(libc::IFLA_LINKINFO, |a| a.put(libc::IFLA_INFO_KIND, b"dummy"));
+        a.nest(libc::IFLA_LINKINFO, |a| a.put(libc::IFLA_INFO_KIND, kind.as_bytes()));
     });
 }
 

@@ -98,7 +98,8 @@ impl Keeper {
         let mut range = self.range();
         self.recorder.normal(&self.config.clock, self.reference(), "Starting", "Starting kubelet.");
         loop {
-            let problem = match range.borrow_and_update().clone() {
+            let known = range.borrow_and_update().clone();
+            let problem = match known {
                 Ok(Some(range)) => self.config.network.set_pod_range(range).await.err().map(|error| error.message),
                 Ok(None) => {
                     Some("container runtime network not ready: the node has no range of pod addresses yet".to_owned())

@@ -60,10 +60,15 @@ pub(crate) fn remove(folder: &Path) -> io::Result<()> {
     if let Some(place) = mounts_below(folder)?.first() {
         return Err(io::Error::other(format!("{} is still mounted", place.display())));
     }
-    // This never follows a link.
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
+    // A write that was under way when its task was stopped may add a file meanwhile.
+    let mut tries = 3;
+    loop {
+        // This never follows a link.
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries > 0 => tries -= 1,
+            result => return result,
+        }
     }
 }
 

@@ -248,3 +248,7 @@ fn reverse_address(name: &str) -> Option<Ipv4Addr> {
     let [a, b, c, d] = address.octets();
     Some(Ipv4Addr::new(d, c, b, a))
 }
+
+#[cfg(test)]
+#[path = "records_tests.rs"]
+mod tests;

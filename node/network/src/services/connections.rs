@@ -25,11 +25,10 @@ struct Tuple {
 }
 
 /// Forgets the UDP connections that these redirections made. Returns how many there were.
-pub(crate) fn forget(ways: &HashSet<(Frontend, Target)>) -> io::Result<usize> {
+pub(crate) fn forget(socket: &Socket, ways: &HashSet<(Frontend, Target)>) -> io::Result<usize> {
     if ways.is_empty() {
         return Ok(0);
     }
-    let socket = Socket::netfilter()?;
     let mut batch = Batch::default();
     for message in socket.list(GET, &HEADER)? {
         let body = message.body.get(4..).unwrap_or_default();

@@ -21,8 +21,15 @@ use crate::netlink::Socket;
 pub(crate) struct Services {
     node: Node,
     ranges: Ranges,
-    /// What the kernel holds; unknown at first, and after a failure.
-    programmed: Option<Tables>,
+    /// What the kernel holds, as far as we know.
+    programmed: Option<Programmed>,
+}
+
+struct Programmed {
+    tables: Tables,
+    /// Kept open: a transaction takes effect within microseconds, but closing the socket that sent it waits for the
+    /// kernel to free what the transaction removed, which takes some 14 ms.
+    socket: Socket,
 }
 
 impl Services {
@@ -38,33 +45,36 @@ impl Services {
 
     /// Makes the kernel hold it. Blocks, for well under a millisecond if little has changed.
     pub(crate) fn program(&mut self, tables: Tables) -> io::Result<()> {
-        let lost = self.programmed.as_ref().map(|old| old.lost_udp_ways(&tables)).unwrap_or_default();
-        let changed = match self.programmed.take() {
-            Some(old) => change(&old, &tables, &self.ranges),
-            None => Err(io::ErrorKind::NotFound.into()),
-        };
-        if let Err(error) = changed {
-            if error.kind() != io::ErrorKind::NotFound {
-                tracing::warn!(%error, "service rules could not be changed; writing all of them anew");
-            }
-            Socket::netfilter()?.commit(&encode::replace_all(&tables, &self.ranges))?;
+        // Whatever fails leaves us with no knowledge of the kernel's state, and then everything is written anew.
+        let Some(old) = self.programmed.take() else { return self.replace(tables) };
+        if let Err(error) = change(&old.socket, &old.tables, &tables, &self.ranges) {
+            tracing::warn!(%error, "service rules could not be changed; writing all of them anew");
+            return self.replace(tables);
         }
-        self.programmed = Some(tables);
-        if let Err(error) = connections::forget(&lost) {
+        if let Err(error) = connections::forget(&old.socket, &old.tables.lost_udp_ways(&tables)) {
             tracing::warn!(%error, "cannot forget UDP connections to endpoints that are gone");
+            return self.replace(tables);
         }
+        self.programmed = Some(Programmed { tables, ..old });
+        Ok(())
+    }
+
+    fn replace(&mut self, tables: Tables) -> io::Result<()> {
+        let socket = Socket::netfilter()?;
+        socket.commit(&encode::replace_all(&tables, &self.ranges))?;
+        self.programmed = Some(Programmed { tables, socket });
         Ok(())
     }
 }
 
-fn change(old: &Tables, new: &Tables, ranges: &Ranges) -> io::Result<()> {
+fn change(socket: &Socket, old: &Tables, new: &Tables, ranges: &Ranges) -> io::Result<()> {
     let changes = old.changes_to(new);
     if changes.is_empty() {
         return Ok(());
     }
     let mut transaction = encode::Transaction::new();
     transaction.apply(&changes, new, ranges);
-    Socket::netfilter()?.commit(&transaction.finish())
+    socket.commit(&transaction.finish())
 }
 
 /// Creates the table where there is none, so that pods reach the outside before the first service is known.

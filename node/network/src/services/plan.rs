@@ -100,3 +100,7 @@ fn usable(endpoints: &[(&Endpoint, u16)], of: impl Fn(&Endpoint) -> bool) -> BTr
     let ready = choose(|endpoint| endpoint.ready);
     if ready.is_empty() { choose(|endpoint| endpoint.last_resort) } else { ready }
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

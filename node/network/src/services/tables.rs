@@ -72,6 +72,9 @@ pub(crate) enum Element {
 /// The elements of a set; those of a map lead to a target.
 pub(crate) type Elements = BTreeMap<Element, Option<Target>>;
 
+/// An element that comes or goes.
+pub(crate) type Change = (Element, Option<Target>);
+
 /// All sets that depend on services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tables(pub(crate) BTreeMap<SetId, Elements>);
@@ -141,8 +144,8 @@ fn is_dynamic(id: SetId) -> bool {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     pub(crate) new_sets: Vec<SetId>,
-    pub(crate) removed: Vec<(SetId, Vec<(Element, Option<Target>)>)>,
-    pub(crate) added: Vec<(SetId, Vec<(Element, Option<Target>)>)>,
+    pub(crate) removed: Vec<(SetId, Vec<Change>)>,
+    pub(crate) added: Vec<(SetId, Vec<Change>)>,
     /// Whether the rules that look into the sets have to be written anew.
     pub(crate) rules: bool,
     pub(crate) gone_sets: Vec<SetId>,
