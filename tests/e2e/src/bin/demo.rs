@@ -1,0 +1,13 @@
+//! Runs the whole story in a sandbox and prints its timeline. `cargo xtask demo` builds all it needs.
+
+use anyhow::{Context, Result};
+use corten_e2e::story::{STORY, tell};
+use corten_testkit::Sandbox;
+
+fn main() -> Result<()> {
+    let sandbox = Sandbox::new().context("the demo cannot run here")?;
+    println!("A cluster in the network namespace {}, which has no way out:", sandbox.name());
+    tell(&sandbox, &STORY)?;
+    println!("That was the whole story; nothing is left of it.");
+    Ok(())
+}

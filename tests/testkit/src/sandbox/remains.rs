@@ -1,0 +1,179 @@
+//! What a sandbox leaves on the machine, found and removed by its exact name.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::program::Program;
+
+use super::NETNS;
+
+/// Links that the sandbox itself has.
+const OWN_LINKS: [&str; 3] = ["lo", "eth0", "eth0-peer"];
+
+pub(super) fn folder(name: &str) -> PathBuf {
+    Path::new("/tmp").join(name)
+}
+
+/// Everything that carries the name, but the namespace itself and the sandbox's folder.
+pub(super) fn find(name: &str) -> Vec<String> {
+    let mut found: Vec<String> = processes(name).iter().map(|(pid, what)| format!("process {pid}: {what}")).collect();
+    found.extend(mounts(name).iter().map(|place| format!("mount {}", place.display())));
+    found.extend(cgroups(name).iter().map(|place| format!("cgroup {}", place.display())));
+    found.extend(links(name).iter().map(|link| format!("link {link}")));
+    found.extend(rules(name));
+    for part in ["data", "run"] {
+        let entries = fs::read_dir(folder(name).join(part)).into_iter().flatten().flatten();
+        found.extend(entries.map(|entry| format!("file {}", entry.path().display())));
+    }
+    found
+}
+
+/// Processes in its cgroups, in its network namespace, or started with its folders.
+fn processes(name: &str) -> Vec<(i32, String)> {
+    let namespace = fs::metadata(Path::new(NETNS).join(name)).map(|meta| meta.ino()).ok();
+    let place = folder(name);
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|text| text.parse::<i32>().ok()) else { continue };
+        let path = entry.path();
+        let cgroup = fs::read_to_string(path.join("cgroup")).unwrap_or_default();
+        let command = fs::read(path.join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        let in_namespace =
+            namespace.is_some() && fs::metadata(path.join("ns/net")).ok().map(|meta| meta.ino()) == namespace;
+        let in_cgroup = cgroup
+            .lines()
+            .filter_map(|line| line.splitn(3, ':').nth(2))
+            .any(|path| path.split('/').any(|part| part == name));
+        let of_folder = command.contains(&format!("{}/", place.display()));
+        let own = pid.unsigned_abs() == std::process::id();
+        if !own && (in_namespace || in_cgroup || of_folder) {
+            found.push((pid, command.chars().take(120).collect()));
+        }
+    }
+    found
+}
+
+fn mounts(name: &str) -> Vec<PathBuf> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let below = folder(name);
+    let mut found: Vec<PathBuf> = table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(PathBuf::from)
+        .filter(|place| place.starts_with(&below))
+        .collect();
+    found.reverse();
+    found
+}
+
+fn cgroups(name: &str) -> Vec<PathBuf> {
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    let mut places: Vec<PathBuf> = hierarchies.map(|entry| entry.path().join(name)).collect();
+    // On a machine with version 2 alone.
+    places.push(Path::new("/sys/fs/cgroup").join(name));
+    places.retain(|place| place.is_dir());
+    places
+}
+
+fn links(name: &str) -> Vec<String> {
+    if !Path::new(NETNS).join(name).exists() {
+        return Vec::new();
+    }
+    let listed = Program::new(["ip", "-n", name, "-o", "link"]).run().unwrap_or_default();
+    let names = listed.lines().filter_map(|line| line.split([':', '@']).nth(1)).map(|link| link.trim().to_owned());
+    names.filter(|link| !OWN_LINKS.contains(&link.as_str())).collect()
+}
+
+/// Rules, as far as the machine has `nft` to list them, and routes.
+fn rules(name: &str) -> Vec<String> {
+    let namespace = Path::new(NETNS).join(name);
+    if !namespace.exists() {
+        return Vec::new();
+    }
+    let inside = |words: &[&str]| {
+        Program::new(["nsenter", &format!("--net={}", namespace.display())]).args(words).run().unwrap_or_default()
+    };
+    let tables = inside(&["nft", "list", "tables"]);
+    let routes = inside(&["ip", "route"]);
+    let foreign = routes.lines().filter(|line| !line.contains("dev eth0"));
+    tables.lines().chain(foreign).map(|line| format!("rule or route {}", line.trim())).collect()
+}
+
+/// Removes everything that carries the name, whatever state it is in.
+pub(super) fn remove(name: &str) {
+    for _ in 0..20 {
+        let left = processes(name);
+        if left.is_empty() {
+            break;
+        }
+        for (pid, _) in left {
+            if let Some(pid) = Pid::from_raw(pid) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for place in mounts(name) {
+        let _ = unmount(&place, UnmountFlags::DETACH);
+    }
+    for place in cgroups(name) {
+        remove_cgroup(&place);
+    }
+    if Path::new(NETNS).join(name).exists() {
+        let _ = Program::new(["ip", "netns", "del", name]).run();
+    }
+    // Never through a mount: then the folder stays, and the next sweep tries again.
+    if mounts(name).is_empty() {
+        let _ = fs::remove_dir_all(folder(name));
+    }
+}
+
+fn remove_cgroup(place: &Path) {
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(place);
+}
+
+/// Removes what sandboxes of processes that no longer exist have left.
+pub fn sweep() {
+    let mut names: Vec<String> = Vec::new();
+    for place in [NETNS, "/tmp", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"] {
+        let entries = fs::read_dir(place).into_iter().flatten().flatten();
+        names.extend(entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| is_dead(name)));
+    }
+    names.sort_unstable();
+    names.dedup();
+    names.iter().for_each(|name| remove(name));
+}
+
+/// Whether it is the name of a sandbox (`corten-<pid>-<number>`) whose maker is gone.
+fn is_dead(name: &str) -> bool {
+    let number =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u32>().ok()).flatten();
+    let parts = name.strip_prefix("corten-").and_then(|rest| rest.split_once('-'));
+    let pid = parts.and_then(|(pid, count)| number(count).and(number(pid)));
+    pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sandboxes_of_dead_processes_are_swept() {
+        assert!(is_dead("corten-4194305-0"));
+        for other in ["corten", "corten-1", "corten-test-runtime-4194305-0", "corten-4194305-x", "other-4194305-0"] {
+            assert!(!is_dead(other), "{other}");
+        }
+        assert!(!is_dead(&format!("corten-{}-0", std::process::id())));
+    }
+}

@@ -1,0 +1,8 @@
+//! The control plane as a whole, on hollow nodes: what deployments, namespaces, nodes and owners promise.
+
+mod garbage;
+mod namespaces;
+mod nodes;
+mod objects;
+mod rollouts;
+mod scheduling;
