@@ -381,12 +381,9 @@ impl Worker {
         self.probes.sync(&self.pod, &[]);
         self.volumes = None;
         let config = &self.shared.config;
-        // The address goes with the link, before the namespace does.
-        let result = async {
-            config.network.detach(&self.uid).await?;
-            config.runtime.remove_pod(&self.uid).await
-        };
-        if let Err(error) = result.await {
+        // Each waits for the kernel, and neither for the other.
+        let (detached, removed) = tokio::join!(config.network.detach(&self.uid), config.runtime.remove_pod(&self.uid));
+        if let Err(error) = detached.and(removed) {
             self.events.warning(None, "FailedKillPod", format!("error killing pod: {}", error.message));
             tokio::time::sleep(Duration::from_millis(500)).await;
             return;
