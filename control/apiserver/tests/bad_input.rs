@@ -558,7 +558,7 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
             places(inner, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), found);
         }),
         Value::Array(list) => {
-            list.iter().enumerate().for_each(|(index, inner)| places(inner, &format!("{at}/{index}"), found))
+            list.iter().enumerate().for_each(|(index, inner)| places(inner, &format!("{at}/{index}"), found));
         }
         _ => {}
     }
