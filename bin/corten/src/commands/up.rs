@@ -113,6 +113,8 @@ fn serve(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         std::env::set_current_dir("/").context("cannot leave the current folder")?;
     }
     logging::start(&arguments.log)?;
+    // Clients of registries take the process's provider; everything else names its own. It fails only the second time.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let workers = std::thread::available_parallelism().map_or(2, usize::from).min(MOST_WORKERS);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
     let result = runtime.block_on(until_signal(Arc::new(settings), listeners, arguments.background));

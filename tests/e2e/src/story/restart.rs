@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use corten_testkit::{Sandbox, eventually};
+use serde_json::json;
 
 use crate::cluster::{PATIENCE, from_client, get, kubectl, processes, ready_pods};
 
@@ -14,7 +15,9 @@ pub(super) fn kill_corten(sandbox: &Sandbox) -> Result<String> {
     let processes_before = pids(&before)?;
     ensure!(processes_before.iter().all(|all| !all.is_empty()), "{processes_before:?}");
     for number in 0..20 {
-        kubectl(sandbox, &["create", "configmap", &format!("acknowledged-{number}"), "--from-literal=a=b"])?;
+        let name = format!("acknowledged-{number}");
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+        sandbox.kubectl(["-n", "demo", "create", "-f", "-"]).input(object.to_string()).run()?;
     }
     sandbox.kill()?;
     // Meanwhile the application goes on, without anybody to look after it.

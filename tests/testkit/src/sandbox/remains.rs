@@ -51,6 +51,11 @@ fn processes(name: &str) -> Vec<(i32, String)> {
             .filter_map(|line| line.splitn(3, ':').nth(2))
             .any(|path| path.split('/').any(|part| part == name));
         let of_folder = command.contains(&format!("{}/", place.display()));
+        // One that has ended and waits for init to notice is gone.
+        let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
+        if stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z')) {
+            continue;
+        }
         let own = pid.unsigned_abs() == std::process::id();
         if !own && (in_namespace || in_cgroup || of_folder) {
             found.push((pid, command.chars().take(120).collect()));
