@@ -25,9 +25,7 @@ async fn init_containers_run_one_after_the_other() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_failing_init_container_is_tried_again_or_ends_the_pod() -> Result<()> {
     let (cluster, machine) = one_machine().await?;
-    let spec = |policy: &str| {
-        json!({"restartPolicy": policy, "initContainers": [one("a", "exit 1")], "containers": [one("c", "serve")]})
-    };
+    let spec = |policy: &str| json!({"restartPolicy": policy, "initContainers": [one("a", "exit 1")], "containers": [one("c", "serve")]});
     create(&cluster, spec("Always")).await?;
     cluster.advance(seconds(25)).await;
     assert_eq!(show(&get(&cluster).await?), "Pending a=CrashLoopBackOff/2 c=PodInitializing/0");
@@ -60,7 +58,12 @@ async fn a_sidecar_comes_first_is_kept_up_and_goes_last() -> Result<()> {
     cluster.advance(seconds(30)).await;
     reach(&cluster, "Succeeded side=Completed(0)/1 b=Completed(0)+/0 c=Completed(0)/0").await?;
     let expected = [
-        "create web", "start web/side 0", "start web/b 0", "start web/c 0", "start web/side 1", "signal web/side 15",
+        "create web",
+        "start web/side 0",
+        "start web/b 0",
+        "start web/c 0",
+        "start web/side 1",
+        "signal web/side 15",
         "remove web",
     ];
     cluster.advance(seconds(1)).await;

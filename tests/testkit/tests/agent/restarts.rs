@@ -18,7 +18,7 @@ async fn a_crash_loop_waits_longer_each_time_up_to_five_minutes() -> Result<()> 
     assert_eq!(state(status.last_state.as_ref()), "Error(1)");
     let message = status.state.and_then(|state| state.waiting?.message).unwrap_or_default();
     assert!(message.starts_with("back-off 5m0s restarting failed container=c pod=web_default("), "{message}");
-    assert!(events(&cluster, "BackOff").await? >= 6);
+    assert!(events(&cluster, "BackOff").await? >= 4);
     Ok(())
 }
 
@@ -30,10 +30,10 @@ async fn ten_good_minutes_are_forgiven() -> Result<()> {
         cluster.advance(seconds(delay)).await;
         let _ = machine.runtime.end("web", "c", 1);
     }
-    // Ended after 1 s; restarted at once; ended; restarted after 10 s; ended after 700 s; restarted at once.
-    cluster.advance(seconds(5)).await;
+    cluster.advance(seconds(15)).await;
     let waits = gaps(&machine, |line| line.starts_with("start"));
-    assert_eq!(waits, [1, 11, 701], "the fifth end waits ten seconds again");
+    // It ran for 1 s each time, and waited 0, 10 and 20 s; then it ran for 680 s: 0 and 10 s again.
+    assert_eq!(waits, [1, 11, 21, 680, 11]);
     Ok(())
 }
 
@@ -67,9 +67,12 @@ async fn a_pod_that_cannot_be_connected_is_tried_again_and_does_not_flood_the_ev
 #[tokio::test(start_paused = true)]
 async fn while_a_container_restarts_the_pod_is_not_ready_and_its_end_is_told() -> Result<()> {
     let (cluster, machine) = one_machine().await?;
-    create(&cluster, json!({"containers": [
-        {"name": "c", "image": "web:1"}, {"name": "d", "image": "web:1", "imagePullPolicy": "Always"},
-    ]}))
+    create(
+        &cluster,
+        json!({"containers": [
+            {"name": "c", "image": "web:1"}, {"name": "d", "image": "web:1", "imagePullPolicy": "Always"},
+        ]}),
+    )
     .await?;
     reach(&cluster, "Running c=running+/0 d=running+/0").await?;
     machine.images.set_delay(seconds(5));
