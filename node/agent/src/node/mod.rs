@@ -24,6 +24,9 @@ const LEASE_SECONDS: i32 = 40;
 const RENEWAL: Duration = Duration::from_secs(10);
 /// A status that does not change is still told this often, as upstream's default.
 const REPORT: Duration = Duration::from_secs(300);
+/// Between the renewal of the lease and the status of a node that was given up: the control plane may be behind, and
+/// the two must not contradict each other in a busy loop.
+const PATIENCE: Duration = Duration::from_millis(100);
 const LEASES: &str = "kube-node-lease";
 
 /// What this agent needs to know of its node's object.
@@ -90,45 +93,47 @@ impl Keeper {
 
     /// Renews the lease by which the control plane knows that this node is alive.
     async fn keep_lease(&self) {
-        let api: Api<Lease> = Api::namespaced(self.config.client.clone(), LEASES);
-        let name = &self.config.node_name;
         loop {
-            let now = MicroTime(self.config.clock.now());
-            let spec = LeaseSpec {
-                holder_identity: Some(name.clone()),
-                lease_duration_seconds: Some(LEASE_SECONDS),
-                renew_time: Some(now),
-                ..LeaseSpec::default()
-            };
-            let node = self.nodes.get("", name);
-            let mut change = json!({"spec": spec});
-            if let Some(node) = &node {
-                // A node that was deleted and came back is another one, and the lease goes with its owner.
-                change["metadata"] = json!({"ownerReferences": [owner(node)]});
-            }
-            let change = Patch::Merge(change);
-            let failures = retry("renew the node's lease", || async {
-                match api.patch(name, &PatchParams::default(), &change).await {
-                    Err(kube::Error::Api(status)) if status.code == 404 => {
-                        let metadata = ObjectMeta {
-                            name: Some(name.clone()),
-                            namespace: Some(LEASES.to_owned()),
-                            owner_references: node.as_ref().map(|node| vec![owner(node)]),
-                            ..ObjectMeta::default()
-                        };
-                        let lease = Lease { metadata, spec: Some(spec.clone()) };
-                        api.create(&PostParams::default(), &lease).await
-                    }
-                    result => result,
-                }
-            })
-            .await;
-            if failures > 0 {
+            if self.renew_lease().await > 0 {
                 // Others may have given this node up; it takes a while for the watches to tell.
                 self.returned.notify_one();
             }
             tokio::time::sleep(RENEWAL).await;
         }
+    }
+
+    /// Renews the lease; answers how often that failed before.
+    async fn renew_lease(&self) -> u32 {
+        let api: Api<Lease> = Api::namespaced(self.config.client.clone(), LEASES);
+        let name = &self.config.node_name;
+        retry("renew the node's lease", || async {
+            let spec = LeaseSpec {
+                holder_identity: Some(name.clone()),
+                lease_duration_seconds: Some(LEASE_SECONDS),
+                // Now, not when the first try failed.
+                renew_time: Some(MicroTime(self.config.clock.now())),
+                ..LeaseSpec::default()
+            };
+            // A node that was deleted and came back is another one, and the lease goes with its owner.
+            let owners = self.nodes.get("", name).map(|node| vec![owner(&node)]);
+            let mut change = json!({"spec": spec});
+            if let Some(owners) = &owners {
+                change["metadata"] = json!({"ownerReferences": owners});
+            }
+            match api.patch(name, &PatchParams::default(), &Patch::Merge(change)).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => {
+                    let metadata = ObjectMeta {
+                        name: Some(name.clone()),
+                        namespace: Some(LEASES.to_owned()),
+                        owner_references: owners,
+                        ..ObjectMeta::default()
+                    };
+                    api.create(&PostParams::default(), &Lease { metadata, spec: Some(spec) }).await
+                }
+                result => result,
+            }
+        })
+        .await
     }
 
     /// Tells the node's status when it changes, and every few minutes.
@@ -145,6 +150,11 @@ impl Keeper {
                 }
                 Err(why) => Some(why),
             };
+            if view.doubted {
+                // Who doubts goes by the lease: a status alone would be doubted again.
+                self.renew_lease().await;
+                tokio::time::sleep(PATIENCE).await;
+            }
             self.report(problem.as_deref()).await;
             if problem.is_none() && !said {
                 said = true;
