@@ -170,7 +170,7 @@ impl Keeper {
                         return;
                     }
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await;
             };
             tokio::select! {
                 () = news => {}

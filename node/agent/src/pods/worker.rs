@@ -61,7 +61,7 @@ pub(crate) enum Message {
     /// The pod's supervising process has gone, and all containers with it.
     Lost,
     /// A fetch has come to its end.
-    Fetched { container: String, reference: String, result: Result<Image, PortError> },
+    Fetched { container: String, reference: String, result: Box<Result<Image, PortError>> },
     /// A failed fetch has been shown for long enough.
     BackOff { container: String },
 }
@@ -205,7 +205,7 @@ impl Worker {
             }
             Message::Exited { id, exit } => self.ended(&id, exit),
             Message::Lost => self.lost(),
-            Message::Fetched { container, reference, result } => self.fetched(&container, &reference, result),
+            Message::Fetched { container, reference, result } => self.fetched(&container, &reference, *result),
             Message::BackOff { container } => self.back_off(&container),
         }
     }
@@ -512,7 +512,7 @@ impl Worker {
             let died = |error| PortError { reason: "ErrImagePull", message: format!("the pull broke off: {error}") };
             let result = work.await.unwrap_or_else(|error| Err(died(error)));
             if let Some(own) = own.upgrade() {
-                let _ = own.send(Message::Fetched { container: name, reference, result });
+                let _ = own.send(Message::Fetched { container: name, reference, result: Box::new(result) });
             }
         });
     }
