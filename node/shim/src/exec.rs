@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use corten_shim::Container;
 
-use crate::container::{Refusal, Streams, become_program, join, streams};
+use crate::container::{Refusal, Streams, become_program, join, report_of, streams};
 use crate::sys;
 
 /// Starts a command beside the container's first process.
@@ -34,7 +34,9 @@ pub(crate) fn start(
         None => {
             drop((gate_key, report, own));
             let mut report = File::from(report_end);
+            let _ = sys::hide();
             let _ = File::from(gate).read(&mut [0]);
+            let _ = std::fs::write("/proc/self/oom_score_adj", container.oom_score_adj.to_string());
             let inside = rustix::process::setsid()
                 .map_err(std::io::Error::from)
                 .map(drop)
@@ -43,7 +45,7 @@ pub(crate) fn start(
                 .and_then(|()| ends.take());
             let (reason, message) = match inside {
                 Err(error) => ("StartError".to_owned(), format!("cannot enter the container: {error}")),
-                Ok(()) => become_program(container, args),
+                Ok(()) => become_program(container, args, tty),
             };
             let _ = write!(report, "{reason}\n{message}");
             sys::exit_now(126)
@@ -54,14 +56,12 @@ pub(crate) fn start(
                 let _ = sys::kill(child, libc::SIGKILL);
                 return Err(failed("cannot leave the container's namespace", error));
             }
-            join(&container.cgroups, child);
-            drop(gate_key);
-            let mut text = String::new();
-            let _ = File::from(report).read_to_string(&mut text);
-            match text.split_once('\n') {
-                None => Ok((child, own)),
-                Some((reason, message)) => Err((reason.to_owned(), message.to_owned())),
+            if let Err(message) = join(&container.cgroups, child) {
+                let _ = sys::kill(child, libc::SIGKILL);
+                return Err(("StartError".to_owned(), message));
             }
+            drop(gate_key);
+            report_of(report, child).map_or(Ok((child, own)), Err)
         }
     }
 }

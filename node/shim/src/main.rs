@@ -10,10 +10,12 @@ mod container;
 mod exec;
 mod log;
 mod root;
+mod seccomp;
 mod security;
 mod server;
 mod socket;
 mod sys;
+mod tap;
 
 use std::io::Write;
 
