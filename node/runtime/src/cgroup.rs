@@ -220,18 +220,21 @@ impl Cgroups {
     }
 }
 
-/// Makes the folders of `path` one by one; `prepare` sees each parent and child.
+/// Makes the folders of `path`; `prepare` sees each parent and child, from the first that was missing on.
 fn make_dirs(place: &Path, path: &Path, prepare: impl Fn(&Path, &Path)) -> io::Result<()> {
-    let mut parent = place.to_owned();
-    for part in path.components() {
-        let dir = parent.join(part);
-        match fs::create_dir(&dir) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
+    make_dir(place, &place.join(path), &prepare)
+}
+
+fn make_dir(place: &Path, dir: &Path, prepare: &dyn Fn(&Path, &Path)) -> io::Result<()> {
+    let Some(parent) = dir.parent().filter(|_| dir != place) else { return Ok(()) };
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_dir(place, parent, prepare)?;
+            return make_dir(place, dir, prepare);
         }
-        prepare(&parent, &dir);
-        parent = dir;
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        // One that is there may be half prepared, by a process that died.
+        _ => prepare(parent, dir),
     }
     Ok(())
 }

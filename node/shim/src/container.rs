@@ -1,12 +1,13 @@
 //! Starting a container's first process.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use corten_shim::Container;
 
+use crate::cgroup::Groups;
 use crate::{root, seccomp, security, sys};
 
 /// The streams of a new process, this side.
@@ -69,27 +70,19 @@ pub(crate) type Refusal = (String, String);
 pub(crate) fn start(container: &Container) -> Result<(i32, Streams), Refusal> {
     let create = |what: &str, error: std::io::Error| ("CreateContainerError".to_owned(), format!("{what}: {error}"));
     let (own, ends) = streams(container.tty, container.stdin).map_err(|error| create("cannot make streams", error))?;
-    let (gate, gate_key) = sys::pipe().map_err(|error| create("cannot make a pipe", error))?;
     let (report, report_end) = sys::pipe().map_err(|error| create("cannot make a pipe", error))?;
     let namespaces = libc::CLONE_NEWNS | if container.host_pid { 0 } else { libc::CLONE_NEWPID };
-    match sys::clone(namespaces).map_err(|error| create("cannot make the container's namespaces", error))? {
+    let mut groups = Groups::of(&container.cgroups);
+    match groups.fork(namespaces).map_err(|error| create("cannot make the container's namespaces", error))? {
         None => {
-            drop((gate_key, report, own));
+            drop((report, own));
             let mut report = File::from(report_end);
-            let (reason, message) = child(container, &ends, File::from(gate));
+            let (reason, message) = child(container, &ends, &groups);
             let _ = write!(report, "{reason}\n{message}");
             sys::exit_now(127)
         }
         Some(pid) => {
-            drop((ends, gate, report_end));
-            let joined = join(&container.cgroups, pid);
-            if let Err(message) = joined {
-                // Limits and the list of its devices would not hold.
-                let _ = sys::kill(pid, libc::SIGKILL);
-                return Err(("CreateContainerError".to_owned(), message));
-            }
-            // Opens the gate: the child goes on inside its cgroups.
-            drop(gate_key);
+            drop((ends, report_end));
             report_of(report, pid).map_or(Ok((pid, own)), Err)
         }
     }
@@ -127,20 +120,14 @@ pub(crate) fn report_of(report: OwnedFd, pid: i32) -> Option<Refusal> {
     text.split_once('\n').map(|(reason, message)| (reason.to_owned(), message.to_owned()))
 }
 
-/// Writes a pid into `cgroup.procs` files.
-pub(crate) fn join(procs: &[std::path::PathBuf], pid: i32) -> Result<(), String> {
-    procs.iter().try_for_each(|path| {
-        std::fs::write(path, pid.to_string()).map_err(|error| format!("cannot join {}: {error}", path.display()))
-    })
-}
-
 /// What the new process does until it becomes the program. Returns only to say why that failed.
-fn child(container: &Container, ends: &Ends, mut gate: File) -> Refusal {
+fn child(container: &Container, ends: &Ends, groups: &Groups) -> Refusal {
     let _ = sys::hide();
-    let _ = gate.read(&mut [0]);
     let create = |message: String| ("CreateContainerError".to_owned(), message);
     let result = (|| -> Result<(), String> {
         let said = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
+        // Before anything else: what it takes from here on counts, and its limits hold.
+        groups.enter()?;
         rustix::process::setsid().map_err(|error| said("cannot start a session")(error.into()))?;
         sys::unshare(libc::CLONE_NEWCGROUP).map_err(said("cannot make a cgroup namespace"))?;
         let _ = std::fs::write("/proc/self/oom_score_adj", container.oom_score_adj.to_string());

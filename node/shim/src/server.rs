@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use crate::container::{self, Streams};
 use crate::log::Log;
 use crate::tap::Tap;
-use crate::{exec, socket, sys};
+use crate::{cgroup, exec, socket, sys};
 
 /// Bytes that are read at one go.
 const CHUNK: usize = 32 << 10;
@@ -80,7 +80,6 @@ impl Server {
         let _ = std::fs::write("/proc/self/oom_score_adj", "-998");
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .map_err(|error| said("cannot become a subreaper")(error.into()))?;
-        container::join(&config.cgroups, i32::try_from(std::process::id()).unwrap_or(0))?;
         let mut namespaces = libc::CLONE_NEWUTS;
         if !config.host_network {
             namespaces |= libc::CLONE_NEWNET;
@@ -435,7 +434,7 @@ impl Server {
             exit.oom_killed = code != 0 && own.spec.oom_file.as_deref().is_some_and(killed_for_memory);
             if own.spec.host_pid {
                 // Without a PID namespace nothing else ends what it started.
-                kill_all(&own.spec.cgroups);
+                cgroup::kill_all(&own.spec.cgroups);
             }
             own.state.pid = None;
             own.state.exit = Some(exit.clone());
@@ -498,21 +497,6 @@ fn record(dir: &Path, state: &State) {
         serde_json::to_vec(state).map_err(std::io::Error::from).and_then(|bytes| std::fs::write(&temporary, bytes));
     if let Err(error) = written.and_then(|()| std::fs::rename(&temporary, &path)) {
         eprintln!("cannot write {}: {error}", path.display());
-    }
-}
-
-/// Kills every process of a cgroup, which these `cgroup.procs` files are of.
-fn kill_all(procs: &[std::path::PathBuf]) {
-    for path in procs {
-        if path.parent().is_some_and(|dir| std::fs::write(dir.join("cgroup.kill"), "1").is_ok()) {
-            return;
-        }
-    }
-    for path in procs {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        for pid in text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0) {
-            let _ = sys::kill(pid, libc::SIGKILL);
-        }
     }
 }
 

@@ -26,17 +26,27 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
-/// The child's pid in the parent, `None` in the child.
-pub(crate) fn fork() -> io::Result<Option<i32>> {
-    clone(0)
-}
-
-/// As `fork`, with new namespaces.
+/// Forks, with new namespaces: the child's pid in the parent, `None` in the child.
 pub(crate) fn clone(flags: libc::c_int) -> io::Result<Option<i32>> {
     let flags = libc::c_ulong::try_from(flags | libc::SIGCHLD).unwrap_or(0);
     // SAFETY: without CLONE_VM this is a fork; this program has one thread, so the child may go on with anything.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) };
-    match i32::try_from(pid) {
+    forked(unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) })
+}
+
+/// As `clone`; the child is in this version-2 cgroup from the beginning.
+pub(crate) fn clone_into(flags: libc::c_int, cgroup: BorrowedFd<'_>) -> io::Result<Option<i32>> {
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
+    // SAFETY: a structure of numbers, for which zero means nothing.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = u64::try_from(flags).unwrap_or(0) | INTO_CGROUP;
+    arguments.exit_signal = u64::try_from(libc::SIGCHLD).unwrap_or(0);
+    arguments.cgroup = u64::try_from(cgroup.as_raw_fd()).unwrap_or(0);
+    // SAFETY: as `clone`; the structure lives through the call, and its size goes with it.
+    forked(unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) })
+}
+
+fn forked(result: libc::c_long) -> io::Result<Option<i32>> {
+    match i32::try_from(result) {
         Ok(0) => Ok(None),
         Ok(pid @ 1..) => Ok(Some(pid)),
         _ => Err(io::Error::last_os_error()),

@@ -4,4 +4,5 @@ mod basics;
 mod confinement;
 mod place;
 mod recovery;
+mod speed;
 mod streams;
