@@ -44,7 +44,7 @@ pub struct Container {
     pub image: String,
     /// Layers of the image, topmost first.
     pub layers: Vec<PathBuf>,
-    /// Holds `upper`, `work` and `root`.
+    /// Holds `upper` and `work`; in its own mount namespace, the root.
     pub dir: PathBuf,
     /// Program and arguments.
     pub args: Vec<String>,

@@ -37,12 +37,13 @@ fn said_io(what: impl std::fmt::Display) -> impl FnOnce(io::Error) -> String {
 pub(crate) fn enter(container: &Container) -> Result<()> {
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
         .map_err(said("cannot make mounts private"))?;
-    let root = container.dir.join("root");
-    overlay(container, &root)?;
+    // Over the container's own folder, here alone: a folder less to make, which costs more than a mount.
+    let root = &container.dir;
+    overlay(container, root)?;
     let sources = container.mounts.iter().map(source).collect::<Result<Vec<_>>>()?;
     let hierarchies = kernel::cgroup_hierarchies();
     let devices = if container.privileged { devices::of_machine() } else { devices::usual() };
-    std::env::set_current_dir(&root).map_err(said_io("cannot enter the root"))?;
+    std::env::set_current_dir(root).map_err(said_io("cannot enter the root"))?;
     // The old root then lies over the new one: "." is the old one, and so is "/..", until it is unmounted.
     rustix::process::pivot_root(".", ".").map_err(said("cannot change the root"))?;
     unmount(".", UnmountFlags::DETACH).map_err(said("cannot leave the old root"))?;
@@ -64,7 +65,7 @@ pub(crate) fn enter(container: &Container) -> Result<()> {
 
 fn overlay(container: &Container, root: &Path) -> Result<()> {
     let (upper, work) = (container.dir.join("upper"), container.dir.join("work"));
-    for dir in [root, &upper, &work] {
+    for dir in [&upper, &work] {
         fs::create_dir_all(dir).map_err(said_io(format!("cannot make {}", dir.display())))?;
     }
     // Named by descriptors: a page of options holds any number of layers then, whatever their paths are made of.
