@@ -180,7 +180,11 @@ fn placed(server: &Server, pod: &Pod) -> Result<(Option<Node>, String), Status> 
     }
     let snapshot = server.store().snapshot();
     let entry = snapshot.get(&storage::key("minions", None, &node));
-    let entry = entry.ok_or_else(|| Status::internal(format!("the pod's node \"{node}\" is not there any more")))?;
+    let entry = entry.ok_or_else(|| {
+        let mut status = Status::failure(404, "NotFound", format!("nodes \"{node}\" not found"));
+        status.details = Some(serde_json::json!({"name": node, "kind": "nodes"}));
+        status
+    })?;
     serde_json::from_slice(&entry.value).map(|node| (Some(node), String::new())).map_err(Status::internal)
 }
 

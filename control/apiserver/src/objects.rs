@@ -54,12 +54,38 @@ pub(crate) fn parse(request: &Request) -> Result<(Value, Findings), Status> {
             ));
         }
     };
-    result.map_err(|error| Status::bad_request(format!("couldn't get version/kind; {error}")))
+    result.map_err(|error| Status::bad_request(format!("{error} ({})", summary(&request.body))))
+}
+
+/// The beginning of a body, for messages.
+fn summary(body: &[u8]) -> String {
+    const MOST: usize = 30;
+    let (start, more) = (&body[..body.len().min(MOST)], if body.len() > MOST { " ..." } else { "" });
+    match start.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(start)),
+        Some(_) => format!("{}{more}", crate::discovery::hex(start).to_lowercase()),
+    }
 }
 
 /// The object in a body, held against the schema of its kind.
 pub(crate) fn decode(server: &Server, request: &Request, names: &Names) -> Result<(Value, Warnings), Status> {
-    let (value, findings) = parse(request)?;
+    let (mut value, findings) = parse(request).map_err(|mut status| {
+        if status.code == 400 {
+            let kind = names.kind;
+            status.message =
+                format!("the object provided is unrecognized (must be of type {kind}): {}", status.message);
+        }
+        status
+    })?;
+    // What the body leaves out, the path says.
+    if let Some(map) = value.as_object_mut() {
+        for (field, default) in [("apiVersion", names.api_version()), ("kind", names.kind.to_owned())] {
+            if map.get(field).is_none_or(|given| given.is_null() || given.as_str() == Some("")) {
+                map.insert(field.to_owned(), default.into());
+            }
+        }
+    }
     conform(server, &request.query, names, value, findings)
 }
 
@@ -73,13 +99,18 @@ pub(crate) fn conform(
 ) -> Result<(Value, Warnings), Status> {
     let validation = field_validation(query)?;
     let (version, kind) = (names.api_version(), names.kind);
-    let missing = |what: &str| Status::bad_request(format!("Object '{what}' is missing in '{value}'"));
+    let unrecognized =
+        |why: &str| Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why}"));
+    if !value.is_object() {
+        return Err(unrecognized("couldn't get version/kind; the object is no JSON object"));
+    }
     match (value["apiVersion"].as_str(), value["kind"].as_str()) {
-        (_, None | Some("")) => return Err(missing("Kind")),
-        (None | Some(""), _) => return Err(missing("apiVersion")),
+        (_, None | Some("")) => return Err(unrecognized("Object 'Kind' is missing")),
+        (None | Some(""), _) => return Err(unrecognized("Object 'apiVersion' is missing")),
         (Some(found_version), Some(found)) if found_version != version || found != kind => {
+            let short = found_version.rsplit('/').next().unwrap_or_default();
             return Err(Status::bad_request(format!(
-                "the API version in the data ({found_version}) and kind ({found}) do not match the expected {version}, Kind={kind}"
+                "{found} in version {short:?} cannot be handled as a {kind}: no kind {found:?} of version {found_version:?} is served here, only {kind:?} of {version:?}"
             )));
         }
         _ => {}
@@ -134,7 +165,7 @@ impl Filter {
             |name: &str| ["metadata.name", "metadata.namespace"].contains(&name) || kind.field_names().contains(&name);
         if let Some((name, ..)) = fields.terms.iter().find(|(name, ..)| !known(name)) {
             let names = kind.names();
-            let gvr = format!("{}, Resource={}", names.api_version(), names.plural);
+            let gvr = format!("{}/{}, Resource={}", names.group, names.version, names.plural);
             return Err(Status::bad_request(format!(
                 "Unable to find {gvr:?} that match label selector \"\", field selector {text:?}: field label not supported: {name}"
             )));

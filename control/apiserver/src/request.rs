@@ -58,12 +58,10 @@ impl Query {
         self.0.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a flag is set: as Go reads booleans.
+    /// Whether a flag is set. As upstream reads them, only its absence, `0` and `false` are no.
     pub(crate) fn flag(&self, name: &str) -> bool {
-        self.0
-            .get(name)
-            .and_then(|values| values.first())
-            .is_some_and(|value| !matches!(value.as_str(), "" | "0" | "f" | "F" | "false" | "FALSE" | "False"))
+        let value = self.0.get(name).and_then(|values| values.first());
+        value.is_some_and(|value| value != "0" && !value.eq_ignore_ascii_case("false"))
     }
 
     /// A number.

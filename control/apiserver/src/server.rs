@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -178,8 +179,9 @@ impl Server {
             }
             Err(error) => return body::status(&Status::bad_request(format!("cannot read the request: {error}"))),
         };
+        let path = decode_path(parts.uri.path());
         let request = Request {
-            path: decode_path(parts.uri.path()),
+            path: path.clone(),
             query: Query::parse(parts.uri.query()),
             method: parts.method,
             uri: parts.uri,
@@ -188,7 +190,14 @@ impl Server {
             user,
             upgrade,
         };
-        self.dispatch(request).await.unwrap_or_else(|status| body::status(&status))
+        // A bug must end one request, not the connection with all that is on it.
+        match AssertUnwindSafe(self.dispatch(request)).catch_unwind().await {
+            Ok(answer) => answer.unwrap_or_else(|status| body::status(&status)),
+            Err(_) => {
+                tracing::error!(path, "answering a request panicked");
+                body::status(&Status::internal("this request caused a panic"))
+            }
+        }
     }
 
     async fn dispatch(self: &Arc<Self>, request: Request) -> Result<Answer, Status> {

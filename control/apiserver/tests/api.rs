@@ -1,114 +1,15 @@
 //! The API as clients see it, in process and over TLS.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+mod common;
+
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use corten_api::api::core::v1::Node;
-use corten_apiserver::{Config, Identity, NodeDialer, NodeStream, Pki, PkiOptions, Server};
-use corten_base::{Clock, Random};
-use corten_store::{Options, Store};
-use futures::StreamExt;
+use common::Api;
+use corten_apiserver::Identity;
+use corten_base::Clock;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
-
-struct NoNodes;
-
-#[async_trait]
-impl NodeDialer for NoNodes {
-    async fn dial(&self, _node: &Node) -> io::Result<Box<dyn NodeStream>> {
-        Err(io::Error::other("there are no nodes"))
-    }
-}
-
-struct Api {
-    server: Arc<Server>,
-    store: Store,
-    pki: Arc<Pki>,
-}
-
-impl Api {
-    async fn new() -> Self {
-        let clock = Clock::system();
-        let options =
-            Options { dir: None, history: Duration::from_secs(3600), history_bytes: 16 << 20, clock: clock.clone() };
-        let store = Store::open(options).await.expect("a store");
-        let address = IpAddr::from([127, 0, 0, 1]);
-        let options = PkiOptions {
-            node_name: "n".to_owned(),
-            addresses: vec![address],
-            service_address: IpAddr::from([10, 43, 0, 1]),
-            names: vec![],
-        };
-        let pki = Arc::new(Pki::ephemeral(&options, clock.now()).expect("keys"));
-        let config = Config {
-            store: store.clone(),
-            clock,
-            random: Random::seeded(7),
-            service_range: (Ipv4Addr::new(10, 43, 0, 0), 16),
-            dns_address: Some(Ipv4Addr::new(10, 43, 0, 10)),
-            node_address: address,
-            port: 6443,
-            pki: Arc::clone(&pki),
-            dialer: Arc::new(NoNodes),
-        };
-        Self { server: Server::new(config).await.expect("a server"), store, pki }
-    }
-
-    async fn raw(&self, user: Identity, request: Request<Full<Bytes>>) -> http::Response<corten_apiserver::Body> {
-        match self.server.service(user).oneshot(request).await {
-            Ok(answer) => answer,
-            Err(never) => match never {},
-        }
-    }
-
-    async fn send(&self, method: Method, path: &str, kind: &str, body: impl Into<Bytes>) -> (u16, Value) {
-        let request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, kind);
-        let answer = self.raw(Identity::admin(), request.body(Full::new(body.into())).expect("a request")).await;
-        let code = answer.status().as_u16();
-        let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
-        (code, serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into()))
-    }
-
-    async fn get(&self, path: &str) -> (u16, Value) {
-        self.send(Method::GET, path, "application/json", "").await
-    }
-
-    async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        self.send(Method::POST, path, "application/json", body.to_string()).await
-    }
-
-    async fn delete(&self, path: &str) -> (u16, Value) {
-        self.send(Method::DELETE, path, "application/json", "").await
-    }
-
-    /// The first lines of a watch, as `TYPE name`.
-    async fn watched(&self, path: &str, count: usize) -> Vec<String> {
-        let request = Request::get(path).body(Full::default()).expect("a request");
-        let body = self.raw(Identity::admin(), request).await.into_body().into_data_stream();
-        let mut text = String::new();
-        let mut pieces = Box::pin(body);
-        while text.lines().count() < count {
-            let piece = tokio::time::timeout(Duration::from_secs(5), pieces.next()).await.expect("in time");
-            text.push_str(&String::from_utf8_lossy(&piece.expect("a piece").expect("bytes")));
-        }
-        let show = |line: &str| {
-            let event: Value = serde_json::from_str(line).expect("JSON");
-            format!(
-                "{} {}",
-                event["type"].as_str().unwrap_or_default(),
-                event["object"]["metadata"]["name"].as_str().unwrap_or_default()
-            )
-        };
-        text.lines().map(show).collect()
-    }
-}
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -148,72 +49,6 @@ async fn an_object_lives_from_create_to_delete() {
     let (code, gone) = api.delete(&path).await;
     assert_eq!((code, &gone["status"], &gone["details"]["name"]), (200, &json!("Success"), &json!("a")));
     assert_eq!(api.get(&path).await.0, 404);
-}
-
-#[tokio::test]
-async fn bad_input_gets_the_answer_that_kubernetes_gives() {
-    let api = Api::new().await;
-    api.post(MAPS, &map("a")).await;
-    let mut lines = Vec::new();
-    let mut note = |what: &str, (code, status): (u16, Value)| {
-        let message: String = status["message"].as_str().unwrap_or_default().chars().take(160).collect();
-        lines.push(format!("{what}: {code} {} | {message}", status["reason"].as_str().unwrap_or_default()));
-    };
-    let deployments = "/apis/apps/v1/namespaces/default/deployments";
-    let json_type = "application/json";
-    note("malformed JSON", api.send(Method::POST, MAPS, json_type, "{\"a\": ").await);
-    note("malformed YAML", api.send(Method::POST, MAPS, "application/yaml", "a: [1").await);
-    note("no kind", api.post(MAPS, &json!({"apiVersion": "v1"})).await);
-    note("wrong kind", api.post(MAPS, &pod("a")).await);
-    let mut wrong = deployment();
-    wrong["spec"]["replicas"] = "three".into();
-    note("wrong type", api.post(deployments, &wrong).await);
-    let mut unknown = deployment();
-    unknown["spec"]["replicaz"] = 3.into();
-    note("unknown field", api.post(&format!("{deployments}?fieldValidation=Strict"), &unknown).await);
-    note("bad name", api.post(MAPS, &map("A_b")).await);
-    note("duplicate", api.post(MAPS, &map("a")).await);
-    note("no namespace", api.post("/api/v1/namespaces/nowhere/configmaps", &map("a")).await);
-    note("protobuf", api.send(Method::POST, MAPS, "application/vnd.kubernetes.protobuf", "k8s").await);
-    note("large", api.send(Method::POST, MAPS, json_type, vec![b' '; (3 << 20) + 1]).await);
-    note("no such kind", api.get("/api/v1/gizmos").await);
-    note("no such object", api.get("/apis/apps/v1/namespaces/default/deployments/web").await);
-    note("bad selector", api.get("/api/v1/pods?labelSelector=a%20b").await);
-    note("bad field", api.get("/api/v1/pods?fieldSelector=spec.x%3D1").await);
-    note("bad version", api.get("/api/v1/pods?resourceVersion=x&watch=1").await);
-    note(
-        "bad patch",
-        api.send(
-            Method::PATCH,
-            &format!("{MAPS}/a"),
-            "application/json-patch+json",
-            "[{\"op\":\"test\",\"path\":\"/data/k\",\"value\":1}]",
-        )
-        .await,
-    );
-    note("unknown patch", api.send(Method::PATCH, &format!("{MAPS}/a"), json_type, "{}").await);
-    note("wrong method", api.send(Method::PUT, MAPS, json_type, map("a").to_string()).await);
-    expect_test::expect![[r#"
-        malformed JSON: 400 BadRequest | couldn't get version/kind; json parse error: EOF while parsing a value at line 1 column 6
-        malformed YAML: 400 BadRequest | couldn't get version/kind; yaml parse error: error: line 1 column 4: unclosed bracket '['
-        no kind: 400 BadRequest | Object 'Kind' is missing in '{"apiVersion":"v1"}'
-        wrong kind: 400 BadRequest | the API version in the data (v1) and kind (Pod) do not match the expected v1, Kind=ConfigMap
-        wrong type: 400 BadRequest | Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32
-        unknown field: 400 BadRequest | Deployment in version "v1" cannot be handled as a Deployment: strict decoding error: unknown field "spec.replicaz"
-        bad name: 422 Invalid | ConfigMap "A_b" is invalid: metadata.name: Invalid value: "A_b": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', 
-        duplicate: 409 AlreadyExists | configmaps "a" already exists
-        no namespace: 404 NotFound | namespaces "nowhere" not found
-        protobuf: 415 UnsupportedMediaType | the body of the request was in an unknown format - accepted media types include: application/json, application/yaml
-        large: 413 RequestEntityTooLarge | Request entity too large: limit is 3145728
-        no such kind: 404 NotFound | the server could not find the requested resource
-        no such object: 404 NotFound | deployments.apps "web" not found
-        bad selector: 400 BadRequest | unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt
-        bad field: 400 BadRequest | Unable to find "v1, Resource=pods" that match label selector "", field selector "spec.x=1": field label not supported: spec.x
-        bad version: 400 BadRequest | invalid resource version: "x": it must be a number
-        bad patch: 422 Invalid | the server rejected our request due to an error in our request
-        unknown patch: 415 UnsupportedMediaType | the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategi
-        wrong method: 405 MethodNotAllowed | the server does not allow this method on the requested resource"#]]
-    .assert_eq(&lines.join("\n"));
 }
 
 #[tokio::test]
@@ -448,41 +283,10 @@ async fn discovery_names_everything_that_is_served() {
 
 #[tokio::test]
 async fn certificates_and_tokens_are_judged_over_tls() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let api = Api::new().await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let cancel = CancellationToken::new();
-    tokio::spawn(Arc::clone(&api.server).serve(listener, api.pki.apiserver_tls().expect("TLS"), cancel.clone()));
+    let tls = api.listening().await;
     let ask = async |credentials: Option<corten_apiserver::Credentials>, token: Option<&str>| {
-        let mut roots = rustls::RootCertStore::empty();
-        let ca = <rustls_pki_types::CertificateDer<'_> as rustls_pki_types::pem::PemObject>::from_pem_slice(
-            api.pki.ca_pem().as_bytes(),
-        );
-        roots.add(ca.expect("a certificate")).expect("added");
-        let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots);
-        let config = match credentials {
-            None => builder.with_no_client_auth(),
-            Some(credentials) => {
-                use rustls_pki_types::pem::PemObject;
-                let certificate =
-                    rustls_pki_types::CertificateDer::from_pem_slice(credentials.certificate.as_bytes()).expect("PEM");
-                let key = rustls_pki_types::PrivateKeyDer::from_pem_slice(credentials.key.as_bytes()).expect("PEM");
-                builder.with_client_auth_cert(vec![certificate], key).expect("a key")
-            }
-        };
-        let stream = tokio::net::TcpStream::connect(address).await.expect("connects");
-        let name = rustls_pki_types::ServerName::try_from("localhost").expect("a name");
-        let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS");
-        let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-        let request = format!("GET /api/v1/nodes HTTP/1.1\r\nHost: x\r\n{token}Connection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("sent");
-        let mut text = String::new();
-        let _ = stream.read_to_string(&mut text).await;
-        text.split(' ').nth(1).unwrap_or_default().to_owned()
+        tls.ask(credentials.as_ref(), token).await
     };
     let now = Clock::system().now();
     let old = now - Duration::from_secs(3 * 365 * 86_400);
@@ -503,5 +307,4 @@ async fn certificates_and_tokens_are_judged_over_tls() {
     assert_eq!(ask(None, Some(token)).await, "403", "known, but may not");
     api.delete(path).await;
     assert_eq!(ask(None, Some(token)).await, "401", "the account is gone");
-    cancel.cancel();
 }

@@ -15,7 +15,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use crate::context::{Context, Error, or_gone};
-use crate::pods::is_active;
+use crate::pods::{is_active, is_ready};
 
 /// A node that has not renewed its lease for so long is not trusted to be well.
 const GRACE: Duration = Duration::from_secs(50);
@@ -38,7 +38,19 @@ pub(crate) async fn run(cx: Context) {
         }
     });
     tokio::join!(nodes.synced(), pods.synced(), leases.synced());
-    cx.work(2, move |cx, key| sync(cx, nodes.clone(), leases.clone(), pods.clone(), key)).await;
+    // While nobody served, no node could renew its lease: silence counts from now at the earliest.
+    let start = cx.config.clock.now();
+    let caches = Caches { nodes, leases, pods, start };
+    cx.work(2, move |cx, key| sync(cx, caches.clone(), key)).await;
+}
+
+#[derive(Clone)]
+struct Caches {
+    nodes: Informer<Node>,
+    leases: Informer<Lease>,
+    pods: Informer<Pod>,
+    /// When this controller began to look.
+    start: Timestamp,
 }
 
 fn taints(node: &Node) -> Vec<Taint> {
@@ -54,6 +66,8 @@ fn ready(node: &Node) -> Option<&NodeCondition> {
 struct Plan {
     /// Its conditions become unknown.
     lost: bool,
+    /// Nobody has heard of it for too long.
+    silent: bool,
     /// Its taints, if they change.
     taints: Option<Vec<Taint>>,
     /// When its lease will be too old.
@@ -96,7 +110,7 @@ fn plan(node: &Node, renewed: Option<Timestamp>, now: Timestamp) -> Plan {
             add(key, "NoExecute");
         }
     }
-    Plan { lost, taints: (after != before).then_some(after), again: (!silent).then(|| GRACE - age) }
+    Plan { lost, silent, taints: (after != before).then_some(after), again: (!silent).then(|| GRACE - age) }
 }
 
 /// Whether the pod stands all taints; if only for a time, how many seconds at most.
@@ -120,13 +134,8 @@ fn tolerates(pod: &Pod, taints: &[&Taint]) -> (bool, Option<i64>) {
     (true, least)
 }
 
-async fn sync(
-    cx: Context,
-    nodes: Informer<Node>,
-    leases: Informer<Lease>,
-    pods: Informer<Pod>,
-    key: Key,
-) -> Result<Next, Error> {
+async fn sync(cx: Context, caches: Caches, key: Key) -> Result<Next, Error> {
+    let Caches { nodes, leases, pods, start } = caches;
     let now = cx.config.clock.now();
     let on_node: Vec<Arc<Pod>> = pods
         .list()
@@ -147,7 +156,7 @@ async fn sync(
     let renewed = leases
         .get("kube-node-lease", &key.name)
         .and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref().map(|time| time.0));
-    let plan = plan(&node, renewed, now);
+    let plan = plan(&node, renewed.max(Some(start)), now);
     let mut writes = Writes::default();
     if plan.lost {
         let mut status = (*node).clone();
@@ -169,6 +178,15 @@ async fn sync(
     if let Some(taints) = &plan.taints {
         let patch = Patch::Merge(json!({"spec": {"taints": taints}}));
         writes.note(&nodes, &api.patch(&key.name, &PatchParams::default(), &patch).await?);
+    }
+    for pod in on_node.iter().filter(|pod| plan.silent && is_ready(pod)) {
+        // Nobody there can say it, and services must not send anybody there.
+        let at = Timestamp::from_second(now.as_second()).unwrap_or(now).to_string();
+        let condition = json!({"type": "Ready", "status": "False", "lastTransitionTime": at});
+        let patch = Patch::Strategic(json!({"metadata": {"uid": pod.uid()}, "status": {"conditions": [condition]}}));
+        let api: Api<Pod> = Api::namespaced(cx.client.clone(), &pod.namespace().unwrap_or_default());
+        let patched = api.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await;
+        or_gone(patched)?.iter().for_each(|pod| writes.note(&pods, pod));
     }
     writes.settle().await;
     let current = plan.taints.unwrap_or_else(|| taints(&node));
@@ -215,8 +233,9 @@ mod tests {
             .taints
             .map(|taints| taints.iter().map(|t| format!("{}:{}", t.key, t.effect)).collect::<Vec<_>>().join(","));
         format!(
-            "lost {} taints {} again {:?}",
+            "lost {} silent {} taints {} again {:?}",
             plan.lost,
+            plan.silent,
             taints.unwrap_or_default(),
             plan.again.map(|again| again.as_secs())
         )
@@ -231,10 +250,10 @@ mod tests {
             show(&node(None), 1),
         ];
         expect_test::expect![[r#"
-            lost false taints  again Some(40)
-            lost true taints node.kubernetes.io/unreachable:NoSchedule,node.kubernetes.io/unreachable:NoExecute again None
-            lost false taints node.kubernetes.io/not-ready:NoSchedule,node.kubernetes.io/not-ready:NoExecute again Some(40)
-            lost false taints node.kubernetes.io/not-ready:NoSchedule again Some(49)"#]]
+            lost false silent false taints  again Some(40)
+            lost true silent true taints node.kubernetes.io/unreachable:NoSchedule,node.kubernetes.io/unreachable:NoExecute again None
+            lost false silent false taints node.kubernetes.io/not-ready:NoSchedule,node.kubernetes.io/not-ready:NoExecute again Some(40)
+            lost false silent false taints node.kubernetes.io/not-ready:NoSchedule again Some(49)"#]]
         .assert_eq(&lines.join("\n"));
     }
 

@@ -3,6 +3,7 @@
 //! Spec: <https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/>
 //! Invariant: never touches a pod that another controller owns.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,7 +81,9 @@ fn plan(set: &ReplicaSet, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
     if !deleted {
         plan.create = wanted.saturating_sub(active.len()).min(BURST);
         let surplus = active.len().saturating_sub(wanted).min(BURST);
-        active.sort_by_key(|pod| deletion_rank(pod));
+        let mut on_node: BTreeMap<&str, usize> = BTreeMap::new();
+        active.iter().for_each(|pod| *on_node.entry(node_of(pod)).or_default() += 1);
+        active.sort_by_cached_key(|pod| deletion_rank(pod, on_node.get(node_of(pod)).copied().unwrap_or(0)));
         plan.delete = active.iter().take(surplus).map(|pod| Arc::clone(pod)).collect();
     }
     let min_ready = spec.min_ready_seconds.unwrap_or(0);
@@ -106,8 +109,18 @@ fn plan(set: &ReplicaSet, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
     plan
 }
 
-/// Who goes first, smallest first: without a node, pending, unready, ready for a short time, often restarted, young.
-fn deletion_rank(pod: &Pod) -> impl Ord + use<> {
+/// What a pod says that its deletion costs: the cheaper goes first.
+const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+
+fn node_of(pod: &Pod) -> &str {
+    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default()
+}
+
+/// Who goes first, smallest first: without a node, pending, unready, cheap, beside many of its kind, ready for a short
+/// time, often restarted, young.
+fn deletion_rank(pod: &Pod, beside: usize) -> impl Ord + use<> {
+    let cost = pod.metadata.annotations.as_ref().and_then(|all| all.get(DELETION_COST));
+    let cost: i32 = cost.and_then(|text| text.parse().ok()).unwrap_or(0);
     let assigned = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()).is_some_and(|name| !name.is_empty());
     let phase = match phase(pod) {
         "Pending" => 0,
@@ -120,6 +133,8 @@ fn deletion_rank(pod: &Pod) -> impl Ord + use<> {
         assigned,
         phase,
         is_ready(pod),
+        cost,
+        std::cmp::Reverse(beside),
         later_first(ready_since(pod)),
         -restarts(pod),
         later_first(created),
@@ -298,6 +313,19 @@ mod tests {
             adopt  release  create 1 delete  status 1/1
             adopt  release  create 0 delete c,a status 1/2"#]]
         .assert_eq(&lines.join("\n"));
+    }
+
+    #[test]
+    fn cheap_pods_go_first_then_those_that_share_a_node() {
+        let on = |name: &str, node: &str, cost: Option<&str>| {
+            let mut pod = (*pod(name, "set", "Running", true)).clone();
+            pod.spec.as_mut().expect("a spec").node_name = Some(node.to_owned());
+            pod.metadata.annotations = cost.map(|cost| BTreeMap::from([(DELETION_COST.to_owned(), cost.to_owned())]));
+            Arc::new(pod)
+        };
+        let pods = [on("a", "n1", None), on("b", "n2", None), on("c", "n2", None), on("d", "n3", Some("-5"))];
+        let wanted = "adopt  release  create 0 delete d,b status 4/4";
+        assert_eq!(show(&set(2), &pods), wanted);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(crate) trait Kind: Sync + 'static {
     /// Field selectors besides metadata.name and metadata.namespace.
     const FIELDS: &'static [&'static str] = &[];
     const TIME_TO_LIVE: Option<Duration> = None;
+    /// Whether a collection can be deleted at one go.
+    const DELETE_COLLECTION: bool = true;
 
     /// One cell per column.
     fn cells(object: &Self::Object, now: Timestamp) -> Vec<Value>;
@@ -116,6 +118,14 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn storage(&self) -> &'static str {
         K::STORAGE
+    }
+
+    fn verbs(&self) -> &'static [&'static str] {
+        if K::DELETE_COLLECTION {
+            &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+        } else {
+            &["create", "delete", "get", "list", "patch", "update", "watch"]
+        }
     }
 
     fn columns(&self) -> &'static [ColumnHead] {

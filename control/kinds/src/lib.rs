@@ -143,10 +143,8 @@ pub trait AnyKind: Sync {
     fn subresources(&self) -> &'static [Subresource];
     /// Part of the storage key after `/registry/`, as upstream lays it out (`pods`, `services/specs`, `minions`).
     fn storage(&self) -> &'static str;
-    /// Verbs besides which nothing is allowed: all kinds so far have all of them.
-    fn verbs(&self) -> &'static [&'static str] {
-        &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
-    }
+    /// Verbs besides which nothing is allowed.
+    fn verbs(&self) -> &'static [&'static str];
     /// Columns of the table.
     fn columns(&self) -> &'static [ColumnHead];
     /// Cells of one object's row, in the order of `columns`.

@@ -32,6 +32,7 @@ impl Kind for Namespaces {
     const SCOPE: Scope = Scope::Cluster;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status, Subresource::Finalize];
     const COLUMNS: &'static [ColumnHead] = &[NAME, column("Status"), column("Age")];
+    const DELETE_COLLECTION: bool = false;
     const NAME_RULE: NameRule = NameRule::Label;
     const FIELDS: &'static [&'static str] = &["status.phase"];
 

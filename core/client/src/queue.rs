@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Key;
@@ -33,6 +34,8 @@ struct State {
     queued: HashSet<Key>,
     working: HashSet<Key>,
     failures: HashMap<Key, u32>,
+    /// When a key will be added.
+    later: HashMap<Key, Instant>,
 }
 
 impl Queue {
@@ -47,15 +50,32 @@ impl Queue {
         self.0.added.notify_one();
     }
 
-    /// Adds a key after a while.
+    /// Adds a key after a while, unless it will be added sooner anyway: whoever works on it then says when to look
+    /// again. So a key has one time at most, however often it is worked on.
     pub fn add_after(&self, key: Key, delay: Duration) {
         if delay.is_zero() {
             return self.add(key);
         }
+        let at = Instant::now() + delay;
+        if self.state().later.get(&key).is_some_and(|sooner| *sooner <= at) {
+            return;
+        }
+        self.state().later.insert(key.clone(), at);
         let queue = self.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(delay).await;
-            queue.add(key);
+            tokio::time::sleep_until(at).await;
+            let due = {
+                let mut state = queue.state();
+                // Another time than this one is a sooner one that came in later.
+                let due = state.later.get(&key) == Some(&at);
+                if due {
+                    state.later.remove(&key);
+                }
+                due
+            };
+            if due {
+                queue.add(key);
+            }
         });
     }
 
@@ -203,6 +223,20 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(runs.load(Ordering::SeqCst), 2, "added while worked on: once more");
         cancel.cancel();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_has_one_time_at_most_and_the_soonest_counts() {
+        let (queue, key) = (Queue::default(), Key::new("a", "b"));
+        let start = Instant::now();
+        for seconds in [60, 90, 10, 30] {
+            queue.add_after(key.clone(), Duration::from_secs(seconds));
+        }
+        assert_eq!(queue.take().await, key);
+        assert_eq!(start.elapsed().as_secs(), 10);
+        queue.done(&key);
+        let again = tokio::time::timeout(Duration::from_secs(300), queue.take()).await;
+        assert!(again.is_err(), "the others are void");
     }
 
     #[tokio::test(start_paused = true)]

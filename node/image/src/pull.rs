@@ -17,6 +17,8 @@ impl ImageStore {
     /// Fetches an image and unpacks it. The first of `credentials` (user, password) is used, if any.
     pub async fn pull(&self, reference: &ImageRef, credentials: &[(String, String)]) -> Result<Image> {
         let failed = |why: String| Error::Pull { reference: reference.to_string(), why };
+        // The transport refuses to choose; whoever chose before us stays chosen.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let registry = reference.inner().resolve_registry().to_owned();
         let client = Client::new(ClientConfig {
             // A registry on this machine speaks plain HTTP, as Docker assumes too.

@@ -26,7 +26,7 @@ const RANGE_PATIENCE: Duration = Duration::from_secs(30);
 const RULES_RETRY: Duration = Duration::from_secs(1);
 
 /// How long to wait before the DNS address is bound again.
-const DNS_RETRY: Duration = Duration::from_secs(5);
+const DNS_RETRY: Duration = Duration::from_secs(1);
 
 /// A node's network.
 pub struct Network {
@@ -167,17 +167,14 @@ impl Network {
     }
 
     /// Programs the rules at once and then after each change. Changes that come meanwhile are taken together.
-    async fn keep_rules(&self, directory: &RwLock<Directory>, changed: &Notify) {
+    async fn keep_rules(&self, directory: &Arc<RwLock<Directory>>, changed: &Notify) {
         let node = Node { name: self.config.node_name.clone(), dns_address: self.config.dns_address };
         let services = Arc::new(Mutex::new(Services::new(node, ranges(&self.config))));
         loop {
-            let tables = {
-                let services = services.lock().unwrap_or_else(PoisonError::into_inner);
-                services.plan(&directory.read().unwrap_or_else(PoisonError::into_inner))
-            };
-            let services = Arc::clone(&services);
+            let (services, directory) = (Arc::clone(&services), Arc::clone(directory));
             let programmed = blocking("program the service rules", move || {
                 let mut services = services.lock().unwrap_or_else(PoisonError::into_inner);
+                let tables = services.plan(&directory.read().unwrap_or_else(PoisonError::into_inner));
                 services.program(tables).map_err(|error| Error::cannot("program the service rules", error))
             });
             if let Err(error) = programmed.await {

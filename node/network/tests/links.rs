@@ -104,6 +104,15 @@ fn links_are_quick() {
             network.detach(&format!("uid-{n}")).await.expect("detach");
             times[1].push(start.elapsed());
         }
+        let pods: Vec<_> = (0..spaces.len()).map(|n| format!("again-{n}")).collect();
+        let start = Instant::now();
+        let attach = pods.iter().zip(&spaces).map(|(pod, space)| network.attach(pod, space.path()));
+        let addresses = futures::future::try_join_all(attach).await.expect("attach all");
+        println!("attach {} at once: {:?}", pods.len(), start.elapsed());
+        assert_eq!(addresses.into_iter().flatten().collect::<std::collections::HashSet<_>>().len(), pods.len());
+        let start = Instant::now();
+        futures::future::try_join_all(pods.iter().map(|pod| network.detach(pod))).await.expect("detach all");
+        println!("detach {} at once: {:?}", pods.len(), start.elapsed());
         for (what, times) in ["attach", "detach"].iter().zip(&mut times) {
             times.sort();
             println!("{what}: median {:?}, min {:?}, max {:?}", times[25], times[0], times[49]);

@@ -274,7 +274,7 @@ fn rules_stay_while_no_process_runs() {
 fn a_thousand_services_are_quick() {
     let Some(machine) = Machine::new() else { return };
     machine.run(|| async {
-        let cluster = Cluster::start().await;
+        let mut cluster = Cluster::start().await;
         let start = Instant::now();
         for n in 0..1000_u16 {
             let [high, low] = n.to_be_bytes();
@@ -297,5 +297,12 @@ fn a_thousand_services_are_quick() {
         times.sort();
         println!("one change, from the API to a connection: median {:?}, max {:?}", times[10], times[19]);
         assert!(times[10] < Duration::from_millis(200));
+        cluster.cancel.cancel();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        cluster.endpoints("service-999", "TCP", &[(1, true)]);
+        let start = Instant::now();
+        cluster.run();
+        until("all is replaced", || first_word(ask_tcp(last)) == "b").await;
+        println!("all lists read and all rules replaced after a restart: {:?}", start.elapsed());
     });
 }

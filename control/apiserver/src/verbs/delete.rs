@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use corten_api::codec;
+use corten_api::names::Names;
 use corten_api::status::Status;
 use corten_base::Timestamp;
 use corten_kinds::{AnyKind, Deletion};
@@ -20,8 +21,22 @@ use crate::server::Server;
 use crate::storage::{self, Commit, Committed};
 
 const ATTEMPTS: u32 = 16;
+/// Namespaces that every cluster has, as upstream's admission guards them.
+const UNDYING: [&str; 3] = ["default", "kube-system", "kube-public"];
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
+/// Longer periods than a century are as good as one, and can be added to any moment.
+const MOST_GRACE: i64 = 100 * 365 * 86_400;
+
+static DELETE_OPTIONS: Names = Names {
+    group: "meta.k8s.io",
+    version: "v1",
+    kind: "DeleteOptions",
+    plural: "",
+    singular: "",
+    short: &[],
+    categories: &[],
+};
 
 /// How to delete: the body of the request and its parameters.
 #[derive(Clone, Debug, Default)]
@@ -43,12 +58,8 @@ pub(crate) enum Deleted {
 }
 
 impl Options {
-    fn read(request: &Request) -> Result<Self, Status> {
-        let body = if request.body.iter().all(u8::is_ascii_whitespace) {
-            Value::Null
-        } else {
-            crate::objects::parse(request).map(|(value, _): (Value, codec::Findings)| value)?
-        };
+    fn read(server: &Server, request: &Request) -> Result<Self, Status> {
+        let body = if request.body.iter().all(u8::is_ascii_whitespace) { Value::Null } else { given(server, request)? };
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let propagation =
             request.query.get("propagationPolicy").map(str::to_owned).or_else(|| text(&body["propagationPolicy"]));
@@ -60,9 +71,9 @@ impl Options {
         if let Some(policy) = &propagation
             && !["Background", "Foreground", "Orphan"].contains(&policy.as_str())
         {
-            return Err(Status::bad_request(format!(
-                "propagationPolicy: Unsupported value: {policy:?}: supported values: \"Background\", \"Foreground\", \"Orphan\""
-            )));
+            let mut errs = corten_api::field::FieldErrors::default();
+            errs.not_supported("propagationPolicy", policy, &["Foreground", "Background", "Orphan"]);
+            return Err(Status::invalid(&DELETE_OPTIONS, "", &errs));
         }
         let grace = match request.query.number("gracePeriodSeconds")? {
             None => body["gracePeriodSeconds"].as_i64(),
@@ -79,9 +90,25 @@ impl Options {
     }
 }
 
+/// The options in a body. They have no version of their own: clients send that of the group they delete in.
+fn given(server: &Server, request: &Request) -> Result<Value, Status> {
+    let (mut value, mut findings) = objects::parse(request)?;
+    let cannot = |kind: &str, why: &str| {
+        Status::bad_request(format!("{kind} in version \"v1\" cannot be handled as a DeleteOptions: {why}"))
+    };
+    match value["kind"].as_str() {
+        None | Some("" | "DeleteOptions") => {}
+        Some(other) => return Err(cannot(other, "it is no DeleteOptions")),
+    }
+    let root = server.schema().find("", "v1", "DeleteOptions").ok_or_else(Status::no_such_path)?;
+    codec::conform(server.schema(), root, &mut value, &mut findings)
+        .map_err(|error| cannot("DeleteOptions", &error.0))?;
+    Ok(value)
+}
+
 pub(super) async fn delete(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(ACCEPT))?;
-    let options = Options::read(request)?;
+    let options = Options::read(server, request)?;
     let name = target.name.as_deref().unwrap_or_default();
     match delete_object(server, target.kind, target.namespace.as_deref(), name, &options).await? {
         Deleted::Marked(bytes) => {
@@ -106,7 +133,7 @@ pub(super) async fn delete(server: &Server, request: &Request, target: &Target) 
 }
 
 pub(super) async fn delete_collection(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
-    let options = Options::read(request)?;
+    let options = Options::read(server, request)?;
     let filter = Filter::parse(target.kind, &request.query)?;
     let snapshot = server.store().snapshot();
     let prefix = storage::prefix(target.kind.storage(), target.namespace.as_deref());
@@ -137,6 +164,9 @@ pub(crate) async fn delete_object(
 ) -> Result<Deleted, Status> {
     let names = kind.names();
     let key = storage::key(kind.storage(), namespace, name);
+    if names.kind == "Namespace" && UNDYING.contains(&name) {
+        return Err(Status::forbidden(names, name, "this namespace may not be deleted"));
+    }
     for _ in 0..ATTEMPTS {
         let snapshot = server.store().snapshot();
         let entry = snapshot.get(&key).cloned().ok_or_else(|| Status::not_found(names, name))?;
@@ -180,7 +210,7 @@ fn marked(kind: &dyn AnyKind, old: &Value, options: &Options, now: Timestamp) ->
     let was_marked = old["metadata"]["deletionTimestamp"].is_string();
     let grace = match kind.deletion(old, options.grace) {
         Deletion::Immediate => 0,
-        Deletion::Graceful { seconds } => seconds,
+        Deletion::Graceful { seconds } => seconds.clamp(0, MOST_GRACE),
     };
     let before = old["metadata"]["deletionGracePeriodSeconds"].as_i64();
     let metadata = objects::metadata(&mut new);
@@ -232,6 +262,7 @@ fn marked(kind: &dyn AnyKind, old: &Value, options: &Options, now: Timestamp) ->
 /// The end of a grace period that is made shorter.
 fn shortened(metadata: &Value, before: i64, grace: i64) -> Value {
     let end: Option<Timestamp> = metadata["deletionTimestamp"].as_str().and_then(|text| text.parse().ok());
-    let moved = end.and_then(|end| Timestamp::from_second(end.as_second() - (before - grace)).ok());
+    let moved =
+        end.and_then(|end| Timestamp::from_second(end.as_second().saturating_sub(before.saturating_sub(grace))).ok());
     moved.map_or_else(|| metadata["deletionTimestamp"].clone(), objects::time)
 }

@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod options;
 mod read;
 mod update;
 mod watch;
@@ -28,7 +29,7 @@ pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target) 
         (&Method::GET, None, None) if watched => "watch",
         (&Method::GET, Some(_), None) if watched => "watch",
         (&Method::GET, None, _) => "list",
-        (&Method::GET | &Method::HEAD, ..) => "get",
+        (&Method::GET, ..) => "get",
         (&Method::POST, ..) => "create",
         (&Method::PUT, ..) => "update",
         (&Method::PATCH, ..) => "patch",
@@ -37,6 +38,9 @@ pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target) 
         _ => return Err(Status::method_not_allowed()),
     };
     authorize::resource(&request.user, verb, &target)?;
+    if target.subresource.is_none() && !target.kind.verbs().contains(&verb) {
+        return Err(Status::method_not_allowed());
+    }
     if target.subresource.is_some() {
         return subresources::run(server, request, target, verb).await;
     }

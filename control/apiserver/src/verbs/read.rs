@@ -10,6 +10,7 @@ use http::header::ACCEPT;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::options;
 use crate::body::{self, Answer};
 use crate::negotiate::{self, Form, Shape};
 use crate::objects::{self, Filter};
@@ -39,6 +40,7 @@ pub(super) async fn list(server: &Server, request: &Request, target: &Target) ->
     let form = negotiate::accept(request.header(ACCEPT))?;
     let filter = Filter::parse(target.kind, &request.query)?;
     let limit = usize::try_from(request.query.number("limit")?.unwrap_or(0).max(0)).unwrap_or(0);
+    options::list(&request.query)?;
     let from = request.query.get("continue").map(parse_continue).transpose()?;
     let snapshot = snapshot(server, request, from.as_ref()).await?;
     let prefix = storage::prefix(target.kind.storage(), target.namespace.as_deref());
@@ -125,9 +127,6 @@ async fn snapshot(server: &Server, request: &Request, from: Option<&Continue>) -
     let version = revision(request)?;
     match (request.query.get("resourceVersionMatch"), version) {
         (Some("Exact"), Some(version @ 1..)) => store.snapshot_at(version).map_err(|error| unreadable(&error)),
-        (Some("Exact"), _) => {
-            Err(Status::bad_request("resourceVersionMatch=Exact is forbidden without a resourceVersion"))
-        }
         (_, Some(version @ 1..)) => {
             reached(server, version).await?;
             Ok(store.snapshot())
@@ -148,11 +147,16 @@ pub(super) fn revision(request: &Request) -> Result<Option<u64>, Status> {
 /// Waits a little for a version that is not here yet.
 pub(super) async fn reached(server: &Server, version: u64) -> Result<(), Status> {
     let wait = tokio::time::timeout(std::time::Duration::from_secs(3), server.store().reached(version));
-    wait.await.map_err(|_| {
-        let current = server.store().snapshot().revision();
-        let message = format!("Too large resource version: {version}, current: {current}");
-        Status::failure(504, "Timeout", message)
-    })
+    wait.await.map_err(|_| too_large(version, server.store().snapshot().revision()))
+}
+
+/// The refusal for a version that is not here in time. Clients know it by its cause, and list anew.
+fn too_large(asked: u64, current: u64) -> Status {
+    let message = format!("Too large resource version: {asked}, current: {current}");
+    let mut status = Status::failure(504, "Timeout", format!("Timeout: {message}"));
+    let cause = json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"});
+    status.details = Some(json!({"causes": [cause], "retryAfterSeconds": 1}));
+    status
 }
 
 /// The refusal for a version that is gone or not there yet.
@@ -161,9 +165,7 @@ pub(super) fn unreadable(error: &RevisionError) -> Status {
         RevisionError::Compacted { asked, oldest } => {
             Status::expired(format!("too old resource version: {asked} ({oldest})"))
         }
-        RevisionError::Future { asked, current } => {
-            Status::failure(504, "Timeout", format!("Too large resource version: {asked}, current: {current}"))
-        }
+        RevisionError::Future { asked, current } => too_large(*asked, *current),
         RevisionError::Slow => Status::expired("too old resource version"),
     }
 }

@@ -79,7 +79,8 @@ pub(crate) async fn change_object(
             Change::Status => kind.process(new, Operation::UpdateStatus { old: &old }, &cx)?,
             Change::Internal => new,
         };
-        if same(&old, &new) {
+        // Both have the resourceVersion of the old one, so that this tells whether anything changed.
+        if old == new {
             return Ok((entry.value, warnings));
         }
         if dry_run {
@@ -120,18 +121,6 @@ pub(super) fn is_released(kind: &dyn AnyKind, object: &Value) -> bool {
         && !kind.held(object)
 }
 
-/// Whether two objects are the same but for their resourceVersion.
-fn same(old: &Value, new: &Value) -> bool {
-    let without = |object: &Value| {
-        let mut object = object.clone();
-        if let Some(metadata) = object["metadata"].as_object_mut() {
-            metadata.shift_remove("resourceVersion");
-        }
-        object
-    };
-    without(old) == without(new)
-}
-
 /// Gives the new object the metadata that clients may not change, and refuses to change its identity.
 fn keep_metadata(kind: &dyn AnyKind, target: &Target, old: &Value, new: &mut Value) -> Result<(), Status> {
     let names = kind.names();
@@ -140,7 +129,11 @@ fn keep_metadata(kind: &dyn AnyKind, target: &Target, old: &Value, new: &mut Val
     new["kind"] = names.kind.into();
     let metadata = objects::metadata(new);
     match metadata.get("name").and_then(Value::as_str).unwrap_or_default() {
-        "" => return Err(Status::bad_request("name must be provided")),
+        "" => {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )));
+        }
         own if own != name => {
             return Err(Status::bad_request(format!(
                 "the name of the object ({own}) does not match the name on the URL ({name})"
@@ -153,7 +146,7 @@ fn keep_metadata(kind: &dyn AnyKind, target: &Target, old: &Value, new: &mut Val
         && own != namespace
     {
         return Err(Status::bad_request(format!(
-            "the namespace of the object ({own}) does not match the namespace on the URL ({namespace})"
+            "the namespace of the object ({own}) does not match the namespace on the request ({namespace})"
         )));
     }
     let before = &old["metadata"];

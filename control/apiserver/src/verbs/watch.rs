@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::options;
 use super::read::{reached, revision, unreadable};
 use crate::body::{self, Answer};
 use crate::negotiate::{self, Form, Shape};
@@ -26,6 +27,8 @@ use crate::{storage, table};
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// How long a watch lasts at least if the client does not say; up to twice that, as upstream.
 const LEAST_TIME: u64 = 1800;
+/// Longer times than a year are as good as a year, and can be added to any moment.
+const MOST_TIME: u64 = 365 * 86_400;
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
 pub(super) async fn watch(server: &Arc<Server>, request: &Request, target: Target) -> Result<Answer, Status> {
@@ -35,16 +38,12 @@ pub(super) async fn watch(server: &Arc<Server>, request: &Request, target: Targe
         filter.only(name);
     }
     let seconds = match request.query.number("timeoutSeconds")? {
-        Some(seconds) if seconds > 0 => seconds.unsigned_abs(),
+        Some(seconds) if seconds > 0 => seconds.unsigned_abs().min(MOST_TIME),
         _ => LEAST_TIME + server.config().random.below(1800) as u64,
     };
     let version = revision(request)?.unwrap_or(0);
     let initial = request.query.flag("sendInitialEvents");
-    if request.query.get("resourceVersionMatch").is_some() && request.query.get("sendInitialEvents").is_none() {
-        return Err(Status::bad_request(
-            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-        ));
-    }
+    options::watch(&request.query)?;
     let prefix = match filter.name().zip(target.namespace.as_deref()) {
         Some((name, namespace)) => storage::key(target.kind.storage(), Some(namespace), name),
         None => storage::prefix(target.kind.storage(), target.namespace.as_deref()),

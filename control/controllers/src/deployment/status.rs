@@ -104,6 +104,10 @@ fn progress(
         return None;
     }
     let count = |number: Option<i32>| number.unwrap_or(0);
+    // A rollout that is done stays done when pods come and go; only another template begins a new one.
+    if reason == "NewReplicaSetAvailable" && count(status.replicas) == count(status.updated_replicas) {
+        return None;
+    }
     let old = |status: &DeploymentStatus| count(status.replicas) - count(status.updated_replicas);
     let moved = count(status.updated_replicas) > count(before.updated_replicas)
         || old(status) < old(before)

@@ -41,6 +41,23 @@ fn set(image: &str, revision: i64, wanted: i32, there: i32, available: i32, desi
     Arc::new(serde_json::from_value(object).expect("a set"))
 }
 
+#[test]
+fn a_rollout_that_is_done_does_not_time_out_when_a_pod_falls_ill() {
+    let mut done = deployment(3, "v1", rolling(json!(1), json!(0)));
+    let progressing = json!({"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable",
+        "message": "ReplicaSet \"web-v1\" has successfully progressed.",
+        "lastUpdateTime": "2026-01-01T00:00:00Z", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    done.status = serde_json::from_value(json!({"replicas": 3, "updatedReplicas": 3, "readyReplicas": 3,
+        "availableReplicas": 3, "conditions": [progressing]}))
+    .expect("a status");
+    let view = View { deployment: Arc::new(done), sets: vec![set("v1", 1, 3, 3, 2, 3)], pods: Vec::new() };
+    let plan = plan(&view, "2026-01-01T01:00:00Z".parse().expect("a time"));
+    let Some(Op::Status(status)) = plan.ops.last() else { panic!("a status is due: {:?}", plan.ops) };
+    let kept = status["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Progressing");
+    assert_eq!(kept.map(|one| &one["reason"]), Some(&json!("NewReplicaSetAvailable")));
+    assert_eq!(plan.again, None);
+}
+
 fn show(deployment: Deployment, sets: Vec<Arc<ReplicaSet>>) -> String {
     let view = View { deployment: Arc::new(deployment), sets, pods: Vec::new() };
     let mut lines = Vec::new();

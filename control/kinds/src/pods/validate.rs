@@ -50,7 +50,7 @@ pub(super) fn pod_spec(spec: &PodSpec, path: &str, errs: &mut FieldErrors) {
     one_of(spec.restart_policy.as_deref(), &["Always", "OnFailure", "Never"], &format!("{path}.restartPolicy"), errs);
     let dns = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     one_of(spec.dns_policy.as_deref(), &dns, &format!("{path}.dnsPolicy"), errs);
-    if let Some(seconds) = spec.active_deadline_seconds.filter(|seconds| *seconds < 1) {
+    if let Some(seconds) = spec.active_deadline_seconds.filter(|seconds| !(1..=i64::from(i32::MAX)).contains(seconds)) {
         errs.invalid(format!("{path}.activeDeadlineSeconds"), seconds, "must be between 1 and 2147483647, inclusive");
     }
     if let Some(seconds) = spec.termination_grace_period_seconds.filter(|seconds| *seconds < 0) {

@@ -31,6 +31,9 @@ impl PatchError {
 /// Most operations of a JSON patch, as upstream.
 const MOST_OPERATIONS: usize = 10_000;
 
+/// Most bytes that the copies of a JSON patch may add together, as upstream.
+const MOST_COPIED: usize = 3 << 20;
+
 /// Applies a JSON patch; all or nothing.
 pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     let count = patch.as_array().map_or(0, Vec::len);
@@ -40,7 +43,23 @@ pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     }
     let operations: json_patch::Patch = serde_json::from_value(patch.clone())
         .map_err(|error| PatchError::malformed(format!("error decoding patch: {error}")))?;
-    json_patch::patch(target, &operations).map_err(|error| PatchError::unfit(error.to_string()))
+    // One at a time: copies of copies double with each operation, and must stop before the memory is full.
+    let (mut new, mut copied) = (target.clone(), 0);
+    for operation in &operations.0 {
+        if let json_patch::PatchOperation::Copy(copy) = operation {
+            copied += new.pointer(copy.from.as_str()).map_or(0, |value| value.to_string().len());
+            if copied > MOST_COPIED {
+                let message = format!(
+                    "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {MOST_COPIED}"
+                );
+                return Err(PatchError::unfit(message));
+            }
+        }
+        json_patch::patch(&mut new, std::slice::from_ref(operation))
+            .map_err(|error| PatchError::unfit(error.to_string()))?;
+    }
+    *target = new;
+    Ok(())
 }
 
 /// Applies a merge patch.
@@ -84,6 +103,15 @@ mod tests {
             merge_patch(&mut target, &patch);
             assert_eq!(target, expected);
         }
+    }
+
+    #[test]
+    fn copies_of_copies_stop_before_the_memory_is_full() {
+        let mut target = json!({"a": {"text": "x".repeat(1000)}});
+        let operations: Vec<Value> =
+            (0..100).map(|n| json!({"op": "copy", "from": "/a", "path": format!("/a/c{n}")})).collect();
+        let error = json_patch(&mut target, &json!(operations)).expect_err("too large");
+        assert!(error.code == 422 && error.message.contains("accumulated size"), "{error}");
     }
 
     #[test]

@@ -22,10 +22,13 @@ mod worker;
 mod writer;
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use corten_api::api::core::v1::Pod;
 use corten_client::{Informer, Recorder};
+use futures::FutureExt;
 use kube::ResourceExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -51,11 +54,23 @@ pub(crate) struct Shared {
 /// A pod came, changed or went: before and after.
 type Change = (Option<Arc<Pod>>, Option<Arc<Pod>>);
 
+/// A dead worker's pod gets a new one after this time.
+const REVIVAL: Duration = Duration::from_secs(1);
+
+/// How a worker came to its end, with the pod's UID.
+enum Ended {
+    /// Nothing is left of the pod.
+    Gone(String),
+    /// The worker itself failed; its containers may go on.
+    Died(String),
+}
+
 /// Gives every pod its worker and every worker its messages.
 pub(crate) struct Pods {
     shared: Arc<Shared>,
+    informer: Informer<Pod>,
     workers: HashMap<String, mpsc::UnboundedSender<Message>>,
-    tasks: JoinSet<String>,
+    tasks: JoinSet<Ended>,
     /// What an earlier agent left, by UID, until a worker takes it.
     found: HashMap<String, PodState>,
 }
@@ -66,16 +81,16 @@ impl Pods {
         let mut events = shared.config.runtime.events();
         informer.synced().await;
         let (found, known) = (found(&shared).await, informer.list());
-        let mut pods = Self { shared, workers: HashMap::new(), tasks: JoinSet::new(), found };
-        pods.remove_orphans(&known).await;
         let mut changes = follow(&informer);
+        let mut pods = Self { shared, informer, workers: HashMap::new(), tasks: JoinSet::new(), found };
+        pods.remove_orphans(&known).await;
         loop {
             tokio::select! {
                 Some((before, after)) = changes.recv() => pods.changed(before, after),
                 Some(event) = events.recv() => pods.happened(event),
-                Some(ended) = pods.tasks.join_next() => match ended {
-                    Ok(uid) => drop(pods.workers.remove(&uid)),
-                    Err(error) => tracing::error!(%error, "a pod's worker died"),
+                Some(Ok(ended)) = pods.tasks.join_next() => match ended {
+                    Ended::Gone(uid) => drop(pods.workers.remove(&uid)),
+                    Ended::Died(uid) => pods.revive(&uid).await,
                 },
             }
         }
@@ -110,17 +125,38 @@ impl Pods {
             self.send(&old, Message::Removed);
         }
         let (Some(uid), Some(pod)) = (new, after) else { return };
-        if self.workers.get(&uid).is_some_and(|worker| worker.send(Message::Pod(Arc::clone(&pod))).is_ok()) {
+        if let Some(worker) = self.workers.get(&uid) {
+            // One that has just died is about to be replaced, and its successor looks for itself.
+            let _ = worker.send(Message::Pod(pod));
             return;
         }
+        self.start(uid, pod);
+    }
+
+    fn start(&mut self, uid: String, pod: Arc<Pod>) {
         let found = self.found.remove(&uid);
         let (sender, inbox) = mpsc::unbounded_channel();
         let worker = Worker::new(Arc::clone(&self.shared), pod, found, (sender.downgrade(), inbox));
         self.workers.insert(uid.clone(), sender);
         self.tasks.spawn(async move {
-            worker.run().await;
-            uid
+            if AssertUnwindSafe(worker.run()).catch_unwind().await.is_ok() {
+                return Ended::Gone(uid);
+            }
+            tracing::error!(pod = uid, "a pod's worker died");
+            tokio::time::sleep(REVIVAL).await;
+            Ended::Died(uid)
         });
+    }
+
+    /// Gives the pod of a dead worker a new one, which adopts what runs.
+    async fn revive(&mut self, uid: &str) {
+        self.workers.remove(uid);
+        self.found.extend(found(&self.shared).await.remove_entry(uid));
+        let known = self.informer.list();
+        match known.iter().find(|pod| pod.uid().as_deref() == Some(uid)) {
+            Some(pod) => self.start(uid.to_owned(), Arc::clone(pod)),
+            None => self.remove_orphans(&known).await,
+        }
     }
 
     fn happened(&mut self, event: RuntimeEvent) {

@@ -381,12 +381,9 @@ impl Worker {
         self.probes.sync(&self.pod, &[]);
         self.volumes = None;
         let config = &self.shared.config;
-        // The address goes with the link, before the namespace does.
-        let result = async {
-            config.network.detach(&self.uid).await?;
-            config.runtime.remove_pod(&self.uid).await
-        };
-        if let Err(error) = result.await {
+        // Each waits for the kernel, and neither for the other.
+        let (detached, removed) = tokio::join!(config.network.detach(&self.uid), config.runtime.remove_pod(&self.uid));
+        if let Err(error) = detached.and(removed) {
             self.events.warning(None, "FailedKillPod", format!("error killing pod: {}", error.message));
             tokio::time::sleep(Duration::from_millis(500)).await;
             return;
@@ -406,11 +403,14 @@ impl Worker {
         let Some(container) = self.container(name) else { return };
         let slot = self.observed.slots.entry(name.to_owned()).or_default();
         slot.image = ImageState::Pulling;
-        let (shared, pod) = (Arc::clone(&self.shared), Arc::clone(&self.pod));
-        let (events, own) = (self.events.clone(), self.own.clone());
-        let name = name.to_owned();
+        let (shared, pod, events) = (Arc::clone(&self.shared), Arc::clone(&self.pod), self.events.clone());
+        let work = tokio::spawn(async move {
+            images::fetch(&*shared.config.images, &shared.sources, &pod, &container, &events).await
+        });
+        let (own, name) = (self.own.clone(), name.to_owned());
         tokio::spawn(async move {
-            let result = images::fetch(&*shared.config.images, &shared.sources, &pod, &container, &events).await;
+            let died = |error| PortError { reason: "ErrImagePull", message: format!("the pull broke off: {error}") };
+            let result = work.await.unwrap_or_else(|error| Err(died(error)));
             if let Some(own) = own.upgrade() {
                 let _ = own.send(Message::Fetched { container: name, result });
             }

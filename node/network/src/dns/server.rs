@@ -30,8 +30,11 @@ const TCP_QUEUE: usize = 32;
 /// The largest answer over UDP that is announced.
 const PAYLOAD: u16 = 1232;
 
-/// The cluster's DNS server.
-pub(crate) struct Server(hickory_server::Server<Handler>);
+/// The cluster's DNS server: one for packets and one for streams, so that the end of either is noticed.
+pub(crate) struct Server {
+    packets: hickory_server::Server<Handler>,
+    streams: hickory_server::Server<Handler>,
+}
 
 impl Server {
     /// Binds the cluster's DNS address. Until `complete` is set the cluster's names are answered with "try again".
@@ -50,18 +53,24 @@ impl Server {
             ranges: [config.service_range, config.cluster_range],
         };
         let handler = Handler { zone, directory, complete, resolv_conf: config.resolv_conf.clone() };
-        let mut server = hickory_server::Server::new(handler);
-        server.register_socket(socket);
-        server.register_listener(listener, TCP_PATIENCE, TCP_QUEUE);
-        Ok(Self(server))
+        let (mut packets, mut streams) =
+            (hickory_server::Server::new(handler.clone()), hickory_server::Server::new(handler));
+        packets.register_socket(socket);
+        streams.register_listener(listener, TCP_PATIENCE, TCP_QUEUE);
+        Ok(Self { packets, streams })
     }
 
     /// Serves until it is dropped or fails.
     pub(crate) async fn run(mut self) -> Result<(), Error> {
-        self.0.block_until_done().await.map_err(|error| Error::cannot("serve DNS", error))
+        let ended = tokio::select! {
+            result = self.packets.block_until_done() => result,
+            result = self.streams.block_until_done() => result,
+        };
+        ended.map_err(|error| Error::cannot("serve DNS", error))
     }
 }
 
+#[derive(Clone)]
 struct Handler {
     zone: Zone,
     directory: Arc<RwLock<Directory>>,
