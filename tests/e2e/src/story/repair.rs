@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use corten_testkit::{Sandbox, eventually};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 
 use crate::cluster::{PATIENCE, endpoints, kubectl, processes, ready_pods, web_pods};
 
@@ -38,10 +39,11 @@ pub(super) fn delete_pod(sandbox: &Sandbox) -> Result<String> {
 }
 
 pub(super) fn delete_stubborn(sandbox: &Sandbox) -> Result<String> {
-    let pod = "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"stubborn\"},\"spec\":{\
-        \"terminationGracePeriodSeconds\":2,\
-        \"containers\":[{\"name\":\"c\",\"image\":\"localhost/testbox:v1\",\"args\":[\"stubborn\"]}]}}";
-    sandbox.kubectl(["-n", "demo", "apply", "-f", "-"]).input(pod).run()?;
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "stubborn"}, "spec": {
+        "terminationGracePeriodSeconds": 2,
+        "containers": [{"name": "c", "image": "localhost/testbox:v1", "args": ["stubborn"]}],
+    }});
+    sandbox.kubectl(["-n", "demo", "apply", "-f", "-"]).input(pod.to_string()).run()?;
     kubectl(sandbox, &["wait", "--for=condition=Ready", "pod/stubborn", "--timeout=30s"])?;
     let start = Instant::now();
     kubectl(sandbox, &["delete", "pod", "stubborn"])?;
