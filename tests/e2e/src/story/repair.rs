@@ -37,6 +37,19 @@ pub(super) fn delete_pod(sandbox: &Sandbox) -> Result<String> {
     ))
 }
 
+pub(super) fn delete_stubborn(sandbox: &Sandbox) -> Result<String> {
+    let pod = "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"stubborn\"},\"spec\":{\
+        \"terminationGracePeriodSeconds\":2,\
+        \"containers\":[{\"name\":\"c\",\"image\":\"localhost/testbox:v1\",\"args\":[\"stubborn\"]}]}}";
+    sandbox.kubectl(["-n", "demo", "apply", "-f", "-"]).input(pod).run()?;
+    kubectl(sandbox, &["wait", "--for=condition=Ready", "pod/stubborn", "--timeout=30s"])?;
+    let start = Instant::now();
+    kubectl(sandbox, &["delete", "pod", "stubborn"])?;
+    let took = start.elapsed().as_secs_f64();
+    ensure!((1.5..8.0).contains(&took), "it took {took:.1} s to end a pod with a grace of 2 s");
+    Ok(format!("gone after {took:.1} s of a grace of 2 s"))
+}
+
 pub(super) fn fail_readiness(sandbox: &Sandbox) -> Result<String> {
     let pod = ready_pods(sandbox, 3)?.remove(0);
     let switch = |to: &str| {
