@@ -13,6 +13,9 @@ use corten_base::Timestamp;
 use super::model::{ImageState, Listed, Observed, Sandbox, Slot, containers, final_phase, restarts};
 use crate::lookup::ContainerKind;
 
+/// The least time that a sidecar gets to end.
+const SIDECAR_GRACE: Duration = Duration::from_secs(2);
+
 /// A step. Names are those of containers in the spec.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -22,8 +25,8 @@ pub(crate) enum Action {
     FetchImage(String),
     /// Start the next attempt.
     Start(String),
-    /// Ask the process to end; kill it after this time.
-    Stop { container: String, grace: Duration, why: String },
+    /// Ask the process to end; kill it if it still runs then.
+    Stop { container: String, deadline: Timestamp, why: String },
     /// Kill it now.
     Kill(String),
     /// Everything has ended: give back namespaces, network and volumes.
@@ -55,9 +58,9 @@ pub(crate) fn plan(pod: &Pod, observed: &Observed, now: Timestamp) -> Plan {
     kill_overdue(observed, now, &mut plan);
     let ends = final_phase(pod, observed).is_some();
     if let Some(stop) = observed.stop {
-        stop_all(spec, observed, stop.grace, &mut plan);
+        stop_all(spec, observed, stop.since + stop.grace, now, &mut plan);
     } else if ends {
-        stop_all(spec, observed, grace_of(spec), &mut plan);
+        stop_all(spec, observed, now + grace_of(spec), now, &mut plan);
     } else {
         run(pod, spec, observed, now, &mut plan);
         return plan;
@@ -97,22 +100,27 @@ fn kill_overdue(observed: &Observed, now: Timestamp, plan: &mut Plan) {
 }
 
 /// Main containers end together; then sidecars, the last one first.
-fn stop_all(spec: &PodSpec, observed: &Observed, grace: Duration, plan: &mut Plan) {
-    let running = |listed: &Listed<'_>| observed.slots.get(&listed.1.name).is_some_and(Slot::is_running);
+fn stop_all(spec: &PodSpec, observed: &Observed, deadline: Timestamp, now: Timestamp, plan: &mut Plan) {
+    let slot = |listed: &Listed<'_>| observed.slots.get(&listed.1.name).filter(|slot| slot.is_running());
     let (sidecars, others): (Vec<Listed<'_>>, Vec<Listed<'_>>) =
-        containers(spec).filter(running).partition(|(kind, _)| *kind == ContainerKind::Sidecar);
-    let next: Vec<Listed<'_>> = if others.is_empty() { sidecars.into_iter().rev().take(1).collect() } else { others };
-    for (_, container) in next {
-        let stopping = observed.slots.get(&container.name).and_then(|slot| slot.stopping);
-        // A shorter grace period than the one under way takes its place.
-        let sooner = stopping.zip(observed.stop).is_some_and(|(own, stop)| own.deadline > stop.since + stop.grace);
-        if stopping.is_none() || sooner {
-            plan.actions.push(Action::Stop {
-                container: container.name.clone(),
-                grace,
-                why: format!("Stopping container {}", container.name),
-            });
+        containers(spec).filter(|listed| slot(listed).is_some()).partition(|(kind, _)| *kind == ContainerKind::Sidecar);
+    let mut stop = |listed: &Listed<'_>, deadline: Timestamp| {
+        let container = listed.1.name.clone();
+        let why = format!("Stopping container {container}");
+        plan.actions.push(Action::Stop { container, deadline, why });
+    };
+    for listed in &others {
+        let under_way = slot(listed).and_then(|slot| slot.stopping);
+        // A deadline that the pod was given later, and that comes sooner, takes the place of the one under way.
+        if under_way.is_none_or(|own| observed.stop.is_some() && !own.killed && own.deadline > deadline) {
+            stop(listed, deadline);
         }
+    }
+    if others.is_empty()
+        && let Some(listed) = sidecars.last().filter(|listed| slot(listed).is_some_and(|slot| slot.stopping.is_none()))
+    {
+        // What the others left of the time, but never none.
+        stop(listed, deadline.max(now + SIDECAR_GRACE));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tables of what a worker decides and says.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use corten_api::api::core::v1::Pod;
 use corten_base::Timestamp;
@@ -8,7 +9,7 @@ use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
 use super::model::{ImageState, Observed, Sandbox, Slot, Stop, Stopping};
-use super::plan::plan;
+use super::plan::{Action, Plan, plan};
 use super::status::status;
 use crate::ports::{ContainerState, Exit};
 
@@ -46,7 +47,7 @@ fn running(attempt: u32) -> Slot {
 fn ended(attempt: u32, code: i32, delay: u64) -> Slot {
     let mut slot = running(attempt);
     slot.ended(Exit { code, signal: 0, oom_killed: false, at: at(110) });
-    slot.delay = Some(std::time::Duration::from_secs(delay));
+    slot.delay = Some(Duration::from_secs(delay));
     slot
 }
 
@@ -56,7 +57,7 @@ fn with(slots: impl IntoIterator<Item = (&'static str, Slot)>) -> Observed {
 }
 
 fn stopping(observed: Observed, grace: u64) -> Observed {
-    let grace = std::time::Duration::from_secs(grace);
+    let grace = Duration::from_secs(grace);
     Observed { stop: Some(Stop { since: at(120), grace }), ..observed }
 }
 
@@ -185,8 +186,8 @@ fn a_deleted_pod_stops_within_its_grace_and_then_goes() {
         &one(),
         &stopping(with([("c", running(0))]), 5),
         expect![[r#"
-        Stop { container: "c", grace: 5s, why: "Stopping container c" }
-    "#]],
+            Stop { container: "c", deadline: 1970-01-01T00:02:05Z, why: "Stopping container c" }
+        "#]],
     );
     let asked = |deadline, killed| {
         let mut slot = running(0);
@@ -204,9 +205,9 @@ fn a_deleted_pod_stops_within_its_grace_and_then_goes() {
         &one(),
         &asked(150, false),
         expect![[r#"
-        Stop { container: "c", grace: 5s, why: "Stopping container c" }
-        wake at 150
-    "#]],
+            Stop { container: "c", deadline: 1970-01-01T00:02:05Z, why: "Stopping container c" }
+            wake at 150
+        "#]],
     );
     check(
         &one(),
@@ -273,17 +274,29 @@ fn init_containers_run_one_by_one_and_sidecars_stay() {
         &pod,
         &stopping(both, 9),
         expect![[r#"
-        Stop { container: "c", grace: 9s, why: "Stopping container c" }
-    "#]],
+            Stop { container: "c", deadline: 1970-01-01T00:02:09Z, why: "Stopping container c" }
+        "#]],
     );
     let last = with([("side", running(0)), ("init", ended(0, 0, 0)), ("c", ended(0, 0, 0))]);
     check(
         &pod,
         &stopping(last, 9),
         expect![[r#"
-        Stop { container: "side", grace: 9s, why: "Stopping container side" }
-    "#]],
+            Stop { container: "side", deadline: 1970-01-01T00:02:09Z, why: "Stopping container side" }
+        "#]],
     );
+}
+
+#[test]
+fn asking_again_does_not_put_off_the_end() {
+    let observed = stopping(with([("c", running(0))]), 5);
+    let Some(Action::Stop { deadline, .. }) = plan(&one(), &observed, at(121)).actions.pop() else {
+        panic!("it is not stopped");
+    };
+    let mut slot = running(0);
+    slot.stopping = Some(Stopping { deadline, killed: false });
+    let again = plan(&one(), &stopping(with([("c", slot)]), 5), at(122));
+    assert_eq!(again, Plan { actions: vec![], wake: Some(at(125)) });
 }
 
 /// The status as one line per subject.

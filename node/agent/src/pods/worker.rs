@@ -296,7 +296,8 @@ impl Worker {
             let seconds = probe.1.as_ref().and_then(|probe| probe.termination_grace_period_seconds);
             let grace = seconds.map_or_else(|| grace_of(&spec), |seconds| Duration::from_secs(seconds.unsigned_abs()));
             let why = format!("Container {container} failed {} probe, will be restarted", probe.0);
-            self.stop_container(&container, grace, &why).await;
+            let deadline = self.now() + grace;
+            self.stop_container(&container, deadline, &why).await;
         }
     }
 
@@ -323,7 +324,7 @@ impl Worker {
                     Action::CreateSandbox => self.create_sandbox().await,
                     Action::FetchImage(container) => self.fetch(&container),
                     Action::Start(container) => self.start(&container).await,
-                    Action::Stop { container, grace, why } => self.stop_container(&container, grace, &why).await,
+                    Action::Stop { container, deadline, why } => self.stop_container(&container, deadline, &why).await,
                     Action::Kill(container) => self.kill(&container).await,
                     Action::RemoveSandbox => self.remove_sandbox().await,
                     Action::Finish => return (true, None),
@@ -470,14 +471,13 @@ impl Worker {
         self.shared.config.pod_log_dir(&namespace, &name, &self.uid).join(container)
     }
 
-    async fn stop_container(&mut self, name: &str, grace: Duration, why: &str) {
+    async fn stop_container(&mut self, name: &str, deadline: Timestamp, why: &str) {
         let Some(container) = self.container(name) else { return };
         let signal = self.stop_signal(&container).await;
-        let now = self.now();
         let Some(slot) = self.observed.slots.get_mut(name) else { return };
         let Some(id) = slot.newest.as_ref().map(|newest| newest.id.clone()) else { return };
         let again = slot.stopping.is_some();
-        slot.stopping = Some(Stopping { deadline: now + grace, killed: false });
+        slot.stopping = Some(Stopping { deadline, killed: false });
         if again {
             return;
         }
