@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use corten_api::api::core::v1::{Event, EventSource, ObjectReference};
 use corten_api::meta::{ObjectMeta, Time};
-use corten_base::{Clock, chain};
+use corten_base::{Clock, Timestamp, chain};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
@@ -15,6 +16,11 @@ use tokio::sync::mpsc;
 const QUEUE: usize = 1024;
 /// Different events that are remembered, so that a repetition counts up instead of being new.
 const REMEMBERED: usize = 4096;
+
+/// Events about one object that are recorded at once, and the time after which one more may be, as in client-go: what
+/// fails again and again must not flood the store.
+const BURST: u32 = 25;
+const REFILL: Duration = Duration::from_secs(300);
 
 /// Records events as one component. Clones share a queue.
 #[derive(Clone, Debug)]
@@ -52,16 +58,53 @@ fn start(client: Client, component: &str, host: Option<String>) -> mpsc::Sender<
     let source = EventSource { component: Some(component.to_owned()), host };
     tokio::spawn(async move {
         let mut known: HashMap<String, (String, i32)> = HashMap::new();
+        let mut last_stamp = 0;
+        let mut allowances: HashMap<String, Allowance> = HashMap::new();
         while let Some(note) = notes.recv().await {
             if known.len() > REMEMBERED {
                 known.clear();
             }
-            if let Err(error) = write(&client, &source, &mut known, &note).await {
+            if allowances.len() > REMEMBERED {
+                allowances.clear();
+            }
+            let uid = note.object.uid.clone().unwrap_or_default();
+            if !allowances.entry(uid).or_insert_with(|| Allowance::full(note.at.0)).take(note.at.0) {
+                continue;
+            }
+            // Names of events carry the time, and no two have the same.
+            last_stamp = note.clock.now().as_nanosecond().max(last_stamp + 1);
+            if let Err(error) = write(&client, &source, &mut known, &note, last_stamp).await {
                 tracing::debug!(reason = note.reason, error = chain(&error), "an event was not recorded");
             }
         }
     });
     sender
+}
+
+/// How many events an object has left.
+struct Allowance {
+    left: u32,
+    /// From when on the next one grows back.
+    since: Timestamp,
+}
+
+impl Allowance {
+    fn full(now: Timestamp) -> Self {
+        Self { left: BURST, since: now }
+    }
+
+    fn take(&mut self, now: Timestamp) -> bool {
+        while self.left < BURST && now >= self.since + REFILL {
+            self.since += REFILL;
+            self.left += 1;
+        }
+        if self.left == BURST {
+            self.since = now;
+        }
+        let allowed = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        allowed
+    }
 }
 
 impl Recorder {
@@ -93,6 +136,7 @@ async fn write(
     source: &EventSource,
     known: &mut HashMap<String, (String, i32)>,
     note: &Note,
+    stamp: i128,
 ) -> Result<(), kube::Error> {
     let object = &note.object;
     let namespace =
@@ -114,7 +158,7 @@ async fn write(
         }
     }
     let name = object.name.as_deref().unwrap_or_default();
-    let event_name = format!("{name}.{:x}", note.clock.now().as_nanosecond());
+    let event_name = format!("{name}.{stamp:x}");
     let event = Event {
         metadata: ObjectMeta { name: Some(event_name.clone()), namespace: Some(namespace), ..ObjectMeta::default() },
         involved_object: object.clone(),
@@ -132,4 +176,20 @@ async fn write(
     api.create(&PostParams::default(), &event).await?;
     known.insert(identity, (event_name, 1));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_that_keeps_failing_is_told_of_less_often() {
+        let mut own = Allowance::full(Timestamp::UNIX_EPOCH);
+        // An event every ten seconds for an hour.
+        let told = (0..360).filter(|turn| own.take(Timestamp::UNIX_EPOCH + Duration::from_secs(turn * 10))).count();
+        assert_eq!(told, 25 + 11);
+        // And after a quiet day.
+        let later = Timestamp::UNIX_EPOCH + Duration::from_secs(90_000);
+        assert_eq!((0..100).filter(|_| own.take(later)).count(), 25);
+    }
 }

@@ -22,6 +22,8 @@ use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::hollow::Hollow;
+use crate::machine::Machine;
+use crate::wire::Wire;
 
 /// How much of the test's time a condition may take to come true.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -104,6 +106,15 @@ impl Cluster {
         tokio::spawn(node.run(life.clone()));
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner).insert(name, life);
         Ok(())
+    }
+
+    /// Adds a machine with the real agent on it, over fakes. Its node is Ready when this returns.
+    pub async fn add_machine(&self, name: &str) -> Result<Machine> {
+        let wire = Wire::default();
+        let client = wire.connect(self.server.service(Identity::node(name)));
+        let machine = Machine::new(name, client, wire, self.clock.clone())?;
+        machine.start_agent().await;
+        Ok(machine)
     }
 
     /// The node falls silent for good.

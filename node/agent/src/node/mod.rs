@@ -14,7 +14,7 @@ use corten_client::{Informer, Recorder, reference};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::config::Config;
 use machine::Machine;
@@ -24,7 +24,31 @@ const LEASE_SECONDS: i32 = 40;
 const RENEWAL: Duration = Duration::from_secs(10);
 /// A status that does not change is still told this often, as upstream's default.
 const REPORT: Duration = Duration::from_secs(300);
+/// Between the renewal of the lease and the status of a node that was given up: the control plane may be behind, and
+/// the two must not contradict each other in a busy loop.
+const PATIENCE: Duration = Duration::from_millis(100);
 const LEASES: &str = "kube-node-lease";
+
+/// What this agent needs to know of its node's object.
+#[derive(Clone, Debug, PartialEq)]
+struct View {
+    /// The range of pod addresses; `Err` if it cannot be used.
+    range: Result<Option<(std::net::Ipv4Addr, u8)>, String>,
+    /// It is not there: somebody deleted it.
+    missing: bool,
+    /// The control plane has not heard of this node for a while and says so in its conditions.
+    doubted: bool,
+}
+
+impl View {
+    fn of(node: &Node) -> Self {
+        let text = node.spec.as_ref().and_then(|spec| spec.pod_cidr.clone()).filter(|text| !text.is_empty());
+        let range = text.map(|text| parse_range(&text)).transpose();
+        let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+        let doubted = conditions.into_iter().flatten().any(|condition| condition.status == "Unknown");
+        Self { range, missing: false, doubted }
+    }
+}
 
 /// Keeps one node registered, alive and described.
 pub(crate) struct Keeper {
@@ -33,17 +57,19 @@ pub(crate) struct Keeper {
     recorder: Arc<Recorder>,
     /// This node, from the API server.
     nodes: Informer<Node>,
+    /// The API server answers again.
+    returned: Notify,
 }
 
 impl Keeper {
     pub(crate) fn new(config: Arc<Config>, machine: Machine, recorder: Arc<Recorder>, nodes: Informer<Node>) -> Self {
-        Self { config, machine, recorder, nodes }
+        Self { config, machine, recorder, nodes, returned: Notify::new() }
     }
 
     /// Runs until it is dropped. `ready` becomes true once the API server has accepted the node as Ready.
     pub(crate) async fn run(&self, ready: &watch::Sender<bool>) {
-        let node = self.register().await;
-        tokio::join!(self.keep_lease(&node), self.keep_status(ready));
+        self.register().await;
+        tokio::join!(self.keep_lease(), self.keep_status(ready));
     }
 
     fn api(&self) -> Api<Node> {
@@ -51,7 +77,7 @@ impl Keeper {
     }
 
     /// Creates the node, or brings the labels of the one that is there up to date.
-    async fn register(&self) -> Node {
+    async fn register(&self) {
         let object = object::object(&self.config, &self.machine);
         retry("register the node", || async {
             match self.api().create(&PostParams::default(), &object).await {
@@ -62,50 +88,73 @@ impl Keeper {
                 result => result,
             }
         })
-        .await
+        .await;
     }
 
     /// Renews the lease by which the control plane knows that this node is alive.
-    async fn keep_lease(&self, node: &Node) {
+    async fn keep_lease(&self) {
+        loop {
+            if self.renew_lease().await > 0 {
+                // Others may have given this node up; it takes a while for the watches to tell.
+                self.returned.notify_one();
+            }
+            tokio::time::sleep(RENEWAL).await;
+        }
+    }
+
+    /// Renews the lease; answers how often that failed before.
+    async fn renew_lease(&self) -> u32 {
         let api: Api<Lease> = Api::namespaced(self.config.client.clone(), LEASES);
         let name = &self.config.node_name;
-        loop {
-            let now = MicroTime(self.config.clock.now());
+        retry("renew the node's lease", || async {
             let spec = LeaseSpec {
                 holder_identity: Some(name.clone()),
                 lease_duration_seconds: Some(LEASE_SECONDS),
-                renew_time: Some(now),
+                // Now, not when the first try failed.
+                renew_time: Some(MicroTime(self.config.clock.now())),
                 ..LeaseSpec::default()
             };
-            let change = Patch::Merge(json!({"spec": spec}));
-            retry("renew the node's lease", || async {
-                match api.patch(name, &PatchParams::default(), &change).await {
-                    Err(kube::Error::Api(status)) if status.code == 404 => {
-                        let lease = Lease { metadata: lease_metadata(node), spec: Some(spec.clone()) };
-                        api.create(&PostParams::default(), &lease).await
-                    }
-                    result => result,
+            // A node that was deleted and came back is another one, and the lease goes with its owner.
+            let owners = self.nodes.get("", name).map(|node| vec![owner(&node)]);
+            let mut change = json!({"spec": spec});
+            if let Some(owners) = &owners {
+                change["metadata"] = json!({"ownerReferences": owners});
+            }
+            match api.patch(name, &PatchParams::default(), &Patch::Merge(change)).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => {
+                    let metadata = ObjectMeta {
+                        name: Some(name.clone()),
+                        namespace: Some(LEASES.to_owned()),
+                        owner_references: owners,
+                        ..ObjectMeta::default()
+                    };
+                    api.create(&PostParams::default(), &Lease { metadata, spec: Some(spec) }).await
                 }
-            })
-            .await;
-            tokio::time::sleep(RENEWAL).await;
-        }
+                result => result,
+            }
+        })
+        .await
     }
 
     /// Tells the node's status when it changes, and every few minutes.
     async fn keep_status(&self, ready: &watch::Sender<bool>) {
         let mut said = false;
-        let mut range = self.range();
+        let mut views = self.views();
         self.recorder.normal(&self.config.clock, self.reference(), "Starting", "Starting kubelet.");
         loop {
-            let known = range.borrow_and_update().clone();
-            let problem = match known {
+            let view = views.borrow_and_update().clone();
+            let problem = match view.range.clone() {
                 Ok(Some(range)) => self.config.network.set_pod_range(range).await.err().map(|error| error.message),
                 Ok(None) => {
                     Some("container runtime network not ready: the node has no range of pod addresses yet".to_owned())
                 }
                 Err(why) => Some(why),
             };
+            if view.doubted {
+                // Who doubts goes by the lease: a status alone would be doubted again.
+                self.renew_lease().await;
+                tokio::time::sleep(PATIENCE).await;
+            }
             self.report(problem.as_deref()).await;
             if problem.is_none() && !said {
                 said = true;
@@ -113,8 +162,19 @@ impl Keeper {
                 self.recorder.normal(&self.config.clock, self.reference(), "NodeReady", message);
             }
             ready.send_replace(problem.is_none());
+            let news = async {
+                while views.changed().await.is_ok() {
+                    let next = views.borrow_and_update();
+                    // What the report itself has changed is no reason for another one.
+                    if next.range != view.range || next.missing || next.doubted {
+                        return;
+                    }
+                }
+                std::future::pending::<()>().await;
+            };
             tokio::select! {
-                _ = range.changed() => {}
+                () = news => {}
+                () = self.returned.notified() => {}
                 () = tokio::time::sleep(REPORT) => {}
             }
         }
@@ -123,7 +183,9 @@ impl Keeper {
     async fn report(&self, problem: Option<&str>) {
         let images = self.config.images.list().await.unwrap_or_default();
         let name = &self.config.node_name;
-        let before = self.nodes.get("", name).and_then(|node| node.status.clone()?.conditions).unwrap_or_default();
+        // Not from the cache: after a while out of reach it does not know what others have said of this node.
+        let before = self.api().get_opt(name).await.ok().flatten();
+        let before = before.and_then(|node| node.status?.conditions).unwrap_or_default();
         let state = object::State { not_ready: problem, images: &images, now: self.config.clock.now() };
         let status = object::status(&self.config, &self.machine, &before, &state);
         let change = Patch::Strategic(json!({"status": status}));
@@ -132,7 +194,8 @@ impl Keeper {
                 // Somebody deleted the node: it comes back, as with a kubelet that starts again.
                 Err(kube::Error::Api(status)) if status.code == 404 => {
                     let object = object::object(&self.config, &self.machine);
-                    self.api().create(&PostParams::default(), &object).await
+                    self.api().create(&PostParams::default(), &object).await?;
+                    self.api().patch_status(name, &PatchParams::default(), &change).await
                 }
                 result => result,
             }
@@ -140,15 +203,18 @@ impl Keeper {
         .await;
     }
 
-    /// The node's range of pod addresses, as it changes.
-    fn range(&self) -> watch::Receiver<Result<Option<(std::net::Ipv4Addr, u8)>, String>> {
-        let (sender, receiver) = watch::channel(Ok(None));
+    /// The node's object, as it changes.
+    fn views(&self) -> watch::Receiver<View> {
+        let (sender, receiver) = watch::channel(View { range: Ok(None), missing: false, doubted: false });
         let name = self.config.node_name.clone();
-        self.nodes.on_change(move |_, node| {
-            let Some(node) = node.filter(|node| node.name_any() == name) else { return };
-            let text = node.spec.as_ref().and_then(|spec| spec.pod_cidr.clone()).filter(|text| !text.is_empty());
-            let range = text.map(|text| parse_range(&text)).transpose();
-            sender.send_if_modified(|old| std::mem::replace(old, range.clone()) != range);
+        self.nodes.on_change(move |before, after| {
+            let own = |node: Option<&Node>| node.filter(|node| node.name_any() == name).map(View::of);
+            let view = match (own(before), own(after)) {
+                (_, Some(view)) => view,
+                (Some(before), None) => View { missing: true, ..before },
+                (None, None) => return,
+            };
+            sender.send_if_modified(|old| std::mem::replace(old, view.clone()) != view);
         });
         receiver
     }
@@ -168,32 +234,29 @@ fn parse_range(text: &str) -> Result<(std::net::Ipv4Addr, u8), String> {
     parts.ok_or_else(|| format!("the node's podCIDR {text:?} is no IPv4 range such as 10.42.0.0/24"))
 }
 
-fn lease_metadata(node: &Node) -> ObjectMeta {
-    ObjectMeta {
-        name: Some(node.name_any()),
-        namespace: Some(LEASES.to_owned()),
-        owner_references: Some(vec![OwnerReference {
-            api_version: "v1".to_owned(),
-            kind: "Node".to_owned(),
-            name: node.name_any(),
-            uid: node.uid().unwrap_or_default(),
-            ..OwnerReference::default()
-        }]),
-        ..ObjectMeta::default()
+fn owner(node: &Node) -> OwnerReference {
+    OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Node".to_owned(),
+        name: node.name_any(),
+        uid: node.uid().unwrap_or_default(),
+        ..OwnerReference::default()
     }
 }
 
-/// Tries until it works.
-async fn retry<T, F, R>(what: &str, mut attempt: F) -> T
+/// Tries until it works. Returns how often it did not.
+async fn retry<T, F, R>(what: &str, mut attempt: F) -> u32
 where
     F: FnMut() -> R,
     R: Future<Output = Result<T, kube::Error>>,
 {
+    let mut failures = 0;
     let mut backoff = Backoff::new(Duration::from_millis(50), 2, Duration::from_secs(7));
     loop {
         match attempt().await {
-            Ok(value) => return value,
+            Ok(_) => return failures,
             Err(error) => {
+                failures += 1;
                 let delay = backoff.next_delay();
                 tracing::warn!(error = chain(&error), ?delay, "cannot {what}");
                 tokio::time::sleep(delay).await;

@@ -43,6 +43,7 @@ pub(crate) async fn fetch(
         None if policy == "Never" => {
             let message = format!("Container image \"{reference}\" is not present with pull policy of Never");
             events.warning(Some(&container.name), "ErrImageNeverPull", message.clone());
+            events.warning(Some(&container.name), "Failed", "Error: ErrImageNeverPull");
             Err(PortError { reason: "ErrImageNeverPull", message })
         }
         _ => {
@@ -50,6 +51,18 @@ pub(crate) async fn fetch(
             pull(images, container, &reference, &credentials, events).await
         }
     }
+}
+
+/// Finds, if the policy lets it, and tells about it.
+pub(crate) async fn look(images: &dyn Images, container: &Container, events: &Events) -> Option<Image> {
+    if container.image_pull_policy.as_deref() == Some("Always") {
+        return None;
+    }
+    let reference = container.image.as_deref().unwrap_or_default();
+    let image = images.find(reference).await.ok().flatten()?;
+    let message = format!("Container image \"{reference}\" already present on machine");
+    events.normal(Some(&container.name), "Pulled", message);
+    Some(image)
 }
 
 async fn pull(

@@ -7,6 +7,7 @@
 //! ```
 //! `plan`, `status`, `view` and `model` are pure.
 
+mod adopt;
 mod credentials;
 pub(crate) mod events;
 mod images;
@@ -81,11 +82,13 @@ impl Pods {
         let mut events = shared.config.runtime.events();
         informer.synced().await;
         let (found, known) = (found(&shared).await, informer.list());
+        // Each pod has its worker before the first event is looked at.
         let mut changes = follow(&informer);
         let mut pods = Self { shared, informer, workers: HashMap::new(), tasks: JoinSet::new(), found };
         pods.remove_orphans(&known).await;
         loop {
             tokio::select! {
+                biased;
                 Some((before, after)) = changes.recv() => pods.changed(before, after),
                 Some(event) = events.recv() => pods.happened(event),
                 Some(Ok(ended)) = pods.tasks.join_next() => match ended {
@@ -98,7 +101,8 @@ impl Pods {
 
     /// Removes what runs here for pods that no longer exist, and whatever belongs to no pod at all.
     async fn remove_orphans(&mut self, known: &[Arc<Pod>]) {
-        let uids: Vec<String> = known.iter().filter_map(|pod| pod.uid()).collect();
+        // Those that still come to their end have a worker.
+        let uids: Vec<String> = known.iter().filter_map(|pod| pod.uid()).chain(self.workers.keys().cloned()).collect();
         let orphans: Vec<String> = self.found.keys().filter(|uid| !uids.contains(uid)).cloned().collect();
         let config = &self.shared.config;
         if let Err(error) = config.network.retain(&uids).await {

@@ -27,7 +27,7 @@ pub(crate) struct Observed {
     pub(crate) removed: bool,
     /// When the pod was asked to stop, and how long it may take.
     pub(crate) stop: Option<Stop>,
-    /// The API server already holds a final phase: nothing is ever started.
+    /// The API server holds a final phase: nothing is started any more.
     pub(crate) final_phase: Option<String>,
     /// The pod ran for longer than it may.
     pub(crate) deadline_exceeded: bool,
@@ -61,8 +61,10 @@ pub(crate) enum Sandbox {
 pub(crate) struct Slot {
     pub(crate) newest: Option<ContainerState>,
     pub(crate) previous: Option<ContainerState>,
-    /// The attempt of a container that an earlier boot of the machine ran.
-    pub(crate) past_attempts: u32,
+    /// The newest attempt belongs to namespaces that are gone: what prepares the pod has to run again.
+    pub(crate) stale: bool,
+    /// The image, as the spec named it when the newest attempt started.
+    pub(crate) reference: Option<String>,
     pub(crate) image: ImageState,
     /// Delay that the last failed pull brought.
     pub(crate) pull_delay: Option<Duration>,
@@ -76,15 +78,33 @@ pub(crate) struct Slot {
     pub(crate) started: bool,
     /// Its readiness probe succeeds, or it has none.
     pub(crate) ready: bool,
-    /// Said by the process when it ended.
-    pub(crate) termination_message: Option<String>,
+    /// How the newest attempt's end is told.
+    pub(crate) end: End,
+    /// How the end of the attempt before is told.
+    pub(crate) previous_end: End,
+}
+
+/// What is told of an end beyond what the runtime knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct End {
+    /// Instead of the reason that the exit code gives.
+    pub(crate) reason: Option<String>,
+    /// The last words of the process.
+    pub(crate) message: Option<String>,
 }
 
 /// How a running container comes to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stopping {
     pub(crate) deadline: Timestamp,
-    pub(crate) killed: bool,
+    /// When it is killed; `None` once it has been.
+    pub(crate) kill_at: Option<Timestamp>,
+}
+
+impl Stopping {
+    pub(crate) fn until(deadline: Timestamp) -> Self {
+        Self { deadline, kill_at: Some(deadline) }
+    }
 }
 
 /// Why a container does not run.
@@ -106,8 +126,9 @@ pub(crate) enum ImageState {
     Pulling,
     /// Here.
     Present(Box<Image>),
-    /// Not to be had now. `backing_off` once the failure itself has been shown.
-    Failed { reason: &'static str, message: String, until: Timestamp, backing_off: bool },
+    /// Not to be had before `until`, but from `look` on it may have come here in another way. `backing_off` once the
+    /// failure itself has been shown.
+    Failed { reason: &'static str, message: String, until: Timestamp, look: Timestamp, backing_off: bool },
 }
 
 impl Slot {
@@ -121,7 +142,12 @@ impl Slot {
 
     /// The number of the attempt that comes next.
     pub(crate) fn next_attempt(&self) -> u32 {
-        self.newest.as_ref().map_or(self.past_attempts, |newest| newest.attempt + 1)
+        self.newest.as_ref().map_or(0, |newest| newest.attempt + 1)
+    }
+
+    /// The newest attempt runs another image than the spec now names.
+    pub(crate) fn is_outdated(&self, container: &Container) -> bool {
+        self.is_running() && self.reference.is_some() && self.reference != container.image
     }
 
     /// Notes an end.
@@ -186,6 +212,12 @@ pub(crate) fn final_phase(pod: &Pod, observed: &Observed) -> Option<&'static str
         None => {}
     }
     let spec = pod.spec.as_ref()?;
+    if observed.stop.is_some() && !observed.slots.values().any(Slot::is_running) {
+        // Nothing starts again after a stop.
+        let exit = |container: &Container| observed.slots.get(&container.name).and_then(Slot::exit);
+        let fine = spec.containers.iter().all(|container| exit(container).is_some_and(|exit| exit.code == 0));
+        return Some(if fine { "Succeeded" } else { "Failed" });
+    }
     let mut failed = false;
     for (kind, container) in containers(spec) {
         let exit = observed.slots.get(&container.name).and_then(Slot::exit);

@@ -11,19 +11,26 @@ use corten_api::api::core::v1::{
 use corten_api::meta::Time;
 use corten_base::Timestamp;
 
-use super::model::{ImageState, Listed, Observed, Sandbox, Slot, containers, final_phase, restarts};
+use super::model::{End, ImageState, Listed, Observed, Sandbox, Slot, containers, final_phase, restarts};
 use crate::lookup::ContainerKind;
 use crate::ports::{ContainerState, Exit};
 
 /// How container ids are shown.
-const ID_SCHEME: &str = "corten://";
+pub(crate) const ID_SCHEME: &str = "corten://";
 
-/// The whole status as this node sees it.
-pub(crate) fn status(pod: &Pod, observed: &Observed, node_ip: IpAddr, now: Timestamp) -> PodStatus {
+/// The whole status as this node sees it. `said` is what it told last, whether or not it has arrived: conditions keep
+/// their times by it.
+pub(crate) fn status(
+    pod: &Pod,
+    observed: &Observed,
+    said: Option<&PodStatus>,
+    node_ip: IpAddr,
+    now: Timestamp,
+) -> PodStatus {
     let before = pod.status.clone().unwrap_or_default();
     let Some(spec) = &pod.spec else { return before };
     let end = final_phase(pod, observed);
-    let describe = |listed: Listed<'_>| container(pod, listed, observed, &before);
+    let describe = |listed: Listed<'_>| container(pod, listed, observed, &before, end.is_some());
     let (init, main): (Vec<Listed<'_>>, Vec<Listed<'_>>) =
         containers(spec).partition(|(kind, _)| *kind != ContainerKind::Main);
     let main: Vec<ContainerStatus> = main.into_iter().map(describe).collect();
@@ -45,7 +52,7 @@ pub(crate) fn status(pod: &Pod, observed: &Observed, node_ip: IpAddr, now: Times
         phase: Some(phase.to_owned()),
         reason,
         message,
-        conditions: Some(conditions(pod, observed, (&init, &main), end, now)),
+        conditions: Some(conditions(pod, observed, said, (&init, &main), end, now)),
         host_ip: Some(node_ip.to_string()),
         host_ips: Some(vec![HostIP { ip: node_ip.to_string() }]),
         pod_ip: ips.first().cloned(),
@@ -69,19 +76,24 @@ fn time(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }
 
-fn container(pod: &Pod, (kind, container): Listed<'_>, observed: &Observed, before: &PodStatus) -> ContainerStatus {
+fn container(
+    pod: &Pod,
+    (kind, container): Listed<'_>,
+    observed: &Observed,
+    before: &PodStatus,
+    over: bool,
+) -> ContainerStatus {
     let lists = [&before.container_statuses, &before.init_container_statuses];
     let known = lists.into_iter().flatten().flatten().find(|status| status.name == container.name);
     let default = Slot::default();
     let slot = observed.slots.get(&container.name).unwrap_or(&default);
-    if slot.newest.is_none()
+    if (slot.newest.is_none() || slot.stale)
         && let Some(known) = known.filter(|_| observed.final_phase.is_some())
     {
         return known.clone();
     }
-    let waits_for_init = kind == ContainerKind::Main
-        && pod.spec.as_ref().is_some_and(|spec| spec.init_containers.iter().flatten().next().is_some());
-    let (state, last) = states(pod, (kind, container), slot, waits_for_init);
+    let waits_for_init = pod.spec.as_ref().is_some_and(|spec| spec.init_containers.iter().flatten().next().is_some());
+    let (state, last) = states(pod, (kind, container), slot, waits_for_init, over);
     let running = slot.is_running();
     let ready = match kind {
         // An init container is ready when it is done.
@@ -94,9 +106,8 @@ fn container(pod: &Pod, (kind, container): Listed<'_>, observed: &Observed, befo
         state: Some(state),
         last_state: Some(last.unwrap_or_default()),
         ready,
-        restart_count: i32::try_from(slot.newest.as_ref().map_or(slot.past_attempts, |newest| newest.attempt))
-            .unwrap_or(i32::MAX),
-        image: container.image.clone().unwrap_or_default(),
+        restart_count: i32::try_from(slot.newest.as_ref().map_or(0, |newest| newest.attempt)).unwrap_or(i32::MAX),
+        image: slot.reference.clone().or_else(|| container.image.clone()).unwrap_or_default(),
         image_id,
         container_id: slot.newest.as_ref().map(|newest| format!("{ID_SCHEME}{}", newest.id)),
         started: Some(running && slot.started),
@@ -106,8 +117,14 @@ fn container(pod: &Pod, (kind, container): Listed<'_>, observed: &Observed, befo
 }
 
 /// The state now, and how the attempt before ended.
-fn states(pod: &Pod, (kind, container): Listed<'_>, slot: &Slot, waits_for_init: bool) -> (ApiState, Option<ApiState>) {
-    let previous = slot.previous.as_ref().and_then(|previous| terminated(previous, None));
+fn states(
+    pod: &Pod,
+    (kind, container): Listed<'_>,
+    slot: &Slot,
+    waits_for_init: bool,
+    over: bool,
+) -> (ApiState, Option<ApiState>) {
+    let previous = slot.previous.as_ref().and_then(|previous| terminated(previous, &slot.previous_end));
     let Some(newest) = &slot.newest else {
         return (waiting(slot, waits_for_init), previous);
     };
@@ -115,8 +132,8 @@ fn states(pod: &Pod, (kind, container): Listed<'_>, slot: &Slot, waits_for_init:
         let running = ContainerStateRunning { started_at: Some(time(newest.started_at)) };
         return (ApiState { running: Some(running), ..ApiState::default() }, previous);
     };
-    let ended = terminated(newest, slot.termination_message.clone());
-    if !restarts(pod, kind, exit) {
+    let ended = terminated(newest, &slot.end);
+    if over || !restarts(pod, kind, exit) {
         return (ended.unwrap_or_default(), previous);
     }
     // It is to run again; until then it waits, and its end is the past.
@@ -164,13 +181,13 @@ fn waiting(slot: &Slot, waits_for_init: bool) -> ApiState {
     }
 }
 
-fn terminated(state: &ContainerState, message: Option<String>) -> Option<ApiState> {
+fn terminated(state: &ContainerState, end: &End) -> Option<ApiState> {
     let exit = state.exit.as_ref()?;
     let terminated = ContainerStateTerminated {
         exit_code: exit.code,
         signal: (exit.signal != 0).then_some(exit.signal),
-        reason: Some(reason_of(exit).to_owned()),
-        message,
+        reason: Some(end.reason.clone().unwrap_or_else(|| reason_of(exit).to_owned())),
+        message: end.message.clone(),
         started_at: Some(time(state.started_at)),
         finished_at: Some(time(exit.at)),
         container_id: Some(format!("{ID_SCHEME}{}", state.id)),
@@ -195,6 +212,7 @@ fn unmet(statuses: &[ContainerStatus], holds: impl Fn(&ContainerStatus) -> bool)
 fn conditions(
     pod: &Pod,
     observed: &Observed,
+    said: Option<&PodStatus>,
     (init, main): (&[ContainerStatus], &[ContainerStatus]),
     end: Option<&str>,
     now: Timestamp,
@@ -203,7 +221,8 @@ fn conditions(
         pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
     let make = |type_: &str, verdict: Result<(), (&str, Option<String>)>| {
         let status = if verdict.is_ok() { "True" } else { "False" };
-        let same = before.iter().find(|own| own.type_ == type_ && own.status == status);
+        let said = said.and_then(|said| said.conditions.as_ref()).into_iter().flatten();
+        let same = said.chain(&before).find(|own| own.type_ == type_).filter(|own| own.status == status);
         let (reason, message) = match verdict {
             Ok(()) => (None, None),
             Err((reason, message)) => (Some(reason.to_owned()), message),
@@ -221,7 +240,14 @@ fn conditions(
     let succeeded = end == Some("Succeeded");
     let list = |names: &[&str]| format!("[{}]", names.join(" "));
     let has_run = |status: &ContainerStatus| has_run(status);
-    let incomplete = unmet(init, |status| status.ready || main.iter().any(has_run));
+    let is_sidecar = |status: &ContainerStatus| {
+        let mut sidecars = pod.spec.iter().flat_map(containers).filter(|(kind, _)| *kind == ContainerKind::Sidecar);
+        sidecars.any(|(_, container)| container.name == status.name)
+    };
+    let incomplete = unmet(init, |status| {
+        let done = if is_sidecar(status) { status.started == Some(true) } else { status.ready };
+        done || main.iter().any(has_run)
+    });
     let initialized = match () {
         () if succeeded || incomplete.is_empty() => Ok(()),
         () => {
@@ -229,7 +255,8 @@ fn conditions(
             Err(("ContainersNotInitialized", Some(message)))
         }
     };
-    let unready: Vec<&str> = unmet(main, |status| status.ready);
+    let mut unready: Vec<&str> = unmet(init, |status| status.ready || !is_sidecar(status));
+    unready.extend(unmet(main, |status| status.ready));
     let containers_ready = || match () {
         () if succeeded => Err(("PodCompleted", None)),
         () if end.is_some() => Err(("PodFailed", None)),

@@ -119,7 +119,7 @@ fn what_failed_is_tried_again_in_time() {
     );
     let image = |until| {
         let (message, until) = (String::new(), at(until));
-        let image = ImageState::Failed { reason: "ErrImagePull", message, until, backing_off: false };
+        let image = ImageState::Failed { reason: "ErrImagePull", message, until, look: until, backing_off: false };
         with([("c", Slot { image, ..Slot::default() })])
     };
     check(
@@ -162,16 +162,13 @@ fn ended_containers_are_started_again_as_the_policy_says() {
         Start("c")
     "#]],
     );
-    check(
-        &policy("OnFailure"),
-        &with([("c", ended(0, 0, 0))]),
-        expect![[r#"
-        RemoveSandbox
-    "#]],
-    );
+    // What is done is kept until the API server knows.
+    check(&policy("OnFailure"), &with([("c", ended(0, 0, 0))]), expect![""]);
+    check(&policy("Never"), &with([("c", ended(0, 1, 0))]), expect![""]);
+    let told = Observed { final_phase: Some("Failed".to_owned()), ..with([("c", ended(0, 1, 0))]) };
     check(
         &policy("Never"),
-        &with([("c", ended(0, 1, 0))]),
+        &told,
         expect![[r#"
         RemoveSandbox
     "#]],
@@ -186,12 +183,12 @@ fn a_deleted_pod_stops_within_its_grace_and_then_goes() {
         &one(),
         &stopping(with([("c", running(0))]), 5),
         expect![[r#"
-            Stop { container: "c", deadline: 1970-01-01T00:02:05Z, why: "Stopping container c" }
-        "#]],
+        Stop { container: "c", until: 1970-01-01T00:02:05Z, why: "Stopping container c" }
+    "#]],
     );
-    let asked = |deadline, killed| {
+    let asked = |deadline, killed: bool| {
         let mut slot = running(0);
-        slot.stopping = Some(Stopping { deadline: at(deadline), killed });
+        slot.stopping = Some(Stopping { kill_at: (!killed).then(|| at(deadline)), ..Stopping::until(at(deadline)) });
         stopping(with([("c", slot)]), 5)
     };
     check(
@@ -205,9 +202,9 @@ fn a_deleted_pod_stops_within_its_grace_and_then_goes() {
         &one(),
         &asked(150, false),
         expect![[r#"
-            Stop { container: "c", deadline: 1970-01-01T00:02:05Z, why: "Stopping container c" }
-            wake at 150
-        "#]],
+        Stop { container: "c", until: 1970-01-01T00:02:05Z, why: "Stopping container c" }
+        wake at 150
+    "#]],
     );
     check(
         &one(),
@@ -274,16 +271,16 @@ fn init_containers_run_one_by_one_and_sidecars_stay() {
         &pod,
         &stopping(both, 9),
         expect![[r#"
-            Stop { container: "c", deadline: 1970-01-01T00:02:09Z, why: "Stopping container c" }
-        "#]],
+        Stop { container: "c", until: 1970-01-01T00:02:09Z, why: "Stopping container c" }
+    "#]],
     );
     let last = with([("side", running(0)), ("init", ended(0, 0, 0)), ("c", ended(0, 0, 0))]);
     check(
         &pod,
         &stopping(last, 9),
         expect![[r#"
-            Stop { container: "side", deadline: 1970-01-01T00:02:09Z, why: "Stopping container side" }
-        "#]],
+        Stop { container: "side", until: 1970-01-01T00:02:09Z, why: "Stopping container side" }
+    "#]],
     );
 }
 
@@ -301,7 +298,7 @@ fn asking_again_does_not_put_off_the_end() {
 
 /// The status as one line per subject.
 fn describe(pod: &Pod, observed: &Observed) -> String {
-    let status = status(pod, observed, [192, 0, 2, 1].into(), at(120));
+    let status = status(pod, observed, None, [192, 0, 2, 1].into(), at(120));
     let mut text = format!("{}\n", status.phase.unwrap_or_default());
     for own in status.init_container_statuses.iter().chain(&status.container_statuses).flatten() {
         let show = |state: &Option<corten_api::api::core::v1::ContainerState>| {
@@ -362,6 +359,7 @@ fn a_status_tells_what_users_know() {
         reason: "ImagePullBackOff",
         message: "Back-off pulling image \"web:1\"".to_owned(),
         until: at(130),
+        look: at(130),
         backing_off: true,
     };
     expect![[r#"

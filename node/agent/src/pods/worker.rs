@@ -4,17 +4,19 @@
 //! image, ending a process) is started here and comes back as a message.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corten_api::api::core::v1::{Container, Pod};
+use corten_api::api::core::v1::{Container, Pod, PodStatus};
 use corten_base::Timestamp;
 use kube::ResourceExt;
 use tokio::sync::mpsc;
 
 use super::Shared;
+use super::adopt::adopt;
 use super::events::Events;
-use super::model::{ImageState, Observed, Sandbox, Slot, Stop, Stopping, Trouble, containers, final_phase};
+use super::model::{ImageState, Observed, Sandbox, Stop, Stopping, Trouble, containers, final_phase};
 use super::plan::{Action, Plan, deadline, grace_of, plan};
 use super::status::status;
 use super::view::view;
@@ -24,14 +26,28 @@ use crate::container::{self, container_spec, pod_spec};
 use crate::files;
 use crate::ports::{Exit, Image, PodState, PortError};
 use crate::probes::{ProbeKind, Probes, RunningContainer, Tools, Verdict};
+use crate::sources::{Changes, PodSources};
 use crate::volumes::{PodVolumes, VolumeError};
 
 /// How long a failed pull is shown as such before it is shown as backing off.
 const SHOWN: Duration = Duration::from_secs(1);
+/// How often to see whether an image that could not be pulled has come here in another way.
+const LOOK: Duration = Duration::from_secs(10);
+/// A container that could not be started, and a pod that could not be made or removed, is tried again after this time
+/// at the latest.
+const MOST_START_DELAY: Duration = Duration::from_secs(20);
+const MOST_SANDBOX_DELAY: Duration = Duration::from_secs(10);
+/// Volumes that cannot be made are tried again after this time at the latest, as upstream's volume manager does.
+const MOST_VOLUME_DELAY: Duration = Duration::from_secs(122);
+const FIRST_SANDBOX_DELAY: Duration = Duration::from_millis(500);
+/// What could not be killed is killed again after this time.
+const KILL_AGAIN: Duration = Duration::from_secs(1);
+/// However little time is asked for, a process gets so much, as upstream.
+const LEAST_GRACE: Duration = Duration::from_secs(1);
 /// Exit code of a container whose end nobody saw, as upstream.
-const UNKNOWN_CODE: i32 = 137;
+pub(super) const UNKNOWN_CODE: i32 = 137;
 const SIGTERM: i32 = 15;
-const SIGKILL: i32 = 9;
+pub(super) const SIGKILL: i32 = 9;
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -45,7 +61,7 @@ pub(crate) enum Message {
     /// The pod's supervising process has gone, and all containers with it.
     Lost,
     /// A fetch has come to its end.
-    Fetched { container: String, result: Result<Image, PortError> },
+    Fetched { container: String, reference: String, result: Box<Result<Image, PortError>> },
     /// A failed fetch has been shown for long enough.
     BackOff { container: String },
 }
@@ -58,15 +74,20 @@ pub(crate) struct Worker {
     events: Events,
     probes: Probes,
     volumes: Option<Arc<PodVolumes>>,
+    /// The objects that the pod refers to: a change of one may end its trouble.
+    sources: Option<(PodSources, Changes)>,
     writer: Writer,
+    /// The status that was told last.
+    said: Option<PodStatus>,
     inbox: mpsc::UnboundedReceiver<Message>,
     /// Weak, so that the inbox ends when the agent lets go of this worker.
     own: mpsc::WeakUnboundedSender<Message>,
     verdicts: mpsc::UnboundedReceiver<Verdict>,
     /// The namespaces are new: what the network knows of the pod is about the old ones.
     relink: bool,
-    /// Delay after the last failure to make the sandbox.
+    /// Delay after the last failure to make the sandbox, or to remove it.
     sandbox_delay: Option<Duration>,
+    removal_delay: Option<Duration>,
     /// Containers whose crash back-off has been told about: attempt by name.
     told: HashMap<String, u32>,
 }
@@ -93,7 +114,7 @@ impl Worker {
         let relink = found.as_ref().is_some_and(|found| found.broken);
         let observed = adopt(&pod, found, now);
         let uid = pod.uid().unwrap_or_default();
-        Self {
+        let mut own = Self {
             shared,
             pod,
             uid,
@@ -101,14 +122,20 @@ impl Worker {
             events,
             probes,
             volumes: None,
+            sources: None,
             writer,
+            said: None,
             inbox,
             own,
             verdicts,
             relink,
             sandbox_delay: None,
+            removal_delay: None,
             told: HashMap::new(),
-        }
+        };
+        let ended: Vec<String> = own.observed.slots.keys().cloned().collect();
+        ended.iter().for_each(|name| own.note_last_words(name));
+        own
     }
 
     /// Works until nothing is left of the pod on this node.
@@ -136,6 +163,7 @@ impl Worker {
                     None => return,
                 },
                 Some(verdict) = self.verdicts.recv() => self.judge(verdict).await,
+                () = changed(&mut self.sources) => self.retry_now(),
                 () = sleep => {}
             }
             // Whatever else has happened meanwhile is looked at together.
@@ -152,7 +180,14 @@ impl Worker {
     fn hear(&mut self, message: Message) {
         match message {
             Message::Pod(pod) => {
-                self.pod = pod;
+                let before = std::mem::replace(&mut self.pod, pod);
+                self.notice_images(&before);
+                self.writer.saw(&self.pod);
+                // Ours that has arrived, or somebody else's decision.
+                let phase = self.pod.status.as_ref().and_then(|status| status.phase.clone());
+                if let Some(phase) = phase.filter(|phase| phase == "Succeeded" || phase == "Failed") {
+                    self.observed.final_phase = Some(phase);
+                }
                 self.events = Events::new(
                     Arc::clone(&self.shared.recorder),
                     self.shared.config.clock.clone(),
@@ -166,11 +201,11 @@ impl Worker {
             Message::Removed => {
                 self.observed.removed = true;
                 let grace = self.asked_grace().unwrap_or_else(|| self.own_grace());
-                self.stop(grace.max(Duration::from_secs(1)));
+                self.stop(grace);
             }
             Message::Exited { id, exit } => self.ended(&id, exit),
             Message::Lost => self.lost(),
-            Message::Fetched { container, result } => self.fetched(&container, result),
+            Message::Fetched { container, reference, result } => self.fetched(&container, &reference, *result),
             Message::BackOff { container } => self.back_off(&container),
         }
     }
@@ -190,9 +225,36 @@ impl Worker {
         }
     }
 
+    /// Whoever corrects the name of an image need not wait for what the wrong one brought.
+    fn notice_images(&mut self, before: &Pod) {
+        for (_, container) in self.pod.spec.iter().flat_map(containers) {
+            let old = before.spec.iter().flat_map(containers).find(|(_, old)| old.name == container.name);
+            if old.is_none_or(|(_, old)| old.image == container.image) {
+                continue;
+            }
+            if let Some(slot) = self.observed.slots.get_mut(&container.name) {
+                slot.image = ImageState::Unknown;
+                slot.pull_delay = None;
+                slot.trouble = None;
+                slot.delay = None;
+            }
+        }
+    }
+
+    /// Something that the pod refers to has changed.
+    fn retry_now(&mut self) {
+        let now = self.now();
+        if let Sandbox::Failed { until } = &mut self.observed.sandbox {
+            *until = now;
+        }
+        for trouble in self.observed.slots.values_mut().filter_map(|slot| slot.trouble.as_mut()) {
+            trouble.until = now;
+        }
+    }
+
     /// Asks for a stop; of two, the sooner one holds.
     fn stop(&mut self, grace: Duration) {
-        let since = self.now();
+        let (since, grace) = (self.now(), grace.max(LEAST_GRACE));
         if self.observed.stop.is_none_or(|stop| since + grace < stop.since + stop.grace) {
             self.observed.stop = Some(Stop { since, grace });
         }
@@ -208,17 +270,33 @@ impl Worker {
         if slot.exit().is_some() {
             return;
         }
+        let name = name.clone();
+        let container = self.pod.spec.as_ref().and_then(|spec| containers(spec).find(|(_, own)| own.name == name));
+        let outdated = container.is_some_and(|(_, container)| slot.is_outdated(container));
         slot.ended(exit);
-        let spec = self.pod.spec.as_ref();
-        let container = spec.and_then(|spec| containers(spec).find(|(_, own)| own.name == *name));
-        if let (Some(newest), Some((_, container))) = (slot.newest.clone(), container) {
-            let log = self.log_dir(&container.name).join(format!("{}.log", newest.attempt));
-            let file = files::termination_log(&self.shared.config.pod_dir(&self.uid), &newest.name, newest.attempt);
-            let message = termination::message(container, &newest, &file, &log);
-            if let Some(slot) = self.observed.slots.get_mut(&container.name) {
-                slot.termination_message = message;
-            }
+        if outdated {
+            // It was we who ended it.
+            slot.delay = None;
         }
+        self.note_last_words(&name);
+    }
+
+    /// Finds out what a container that has ended said last.
+    fn note_last_words(&mut self, name: &str) {
+        let Some(container) = self.container(name) else { return };
+        let Some(slot) = self.observed.slots.get_mut(name).filter(|slot| slot.end.message.is_none()) else { return };
+        let Some(newest) = slot.newest.clone().filter(|newest| newest.exit.is_some()) else { return };
+        let (log, file) = self.leavings(name, newest.attempt);
+        let message = termination::message(&container, &newest, &file, &log);
+        if let Some(slot) = self.observed.slots.get_mut(name) {
+            slot.end.message = message;
+        }
+    }
+
+    /// What an attempt leaves on disk: its log and its last words.
+    fn leavings(&self, name: &str, attempt: u32) -> (PathBuf, PathBuf) {
+        let log = self.log_dir(name).join(format!("{attempt}.log"));
+        (log, files::termination_log(&self.shared.config.pod_dir(&self.uid), name, attempt))
     }
 
     /// Everything that ran is gone, and nobody saw how it ended.
@@ -227,13 +305,23 @@ impl Worker {
         for slot in self.observed.slots.values_mut().filter(|slot| slot.is_running()) {
             slot.ended(Exit { code: UNKNOWN_CODE, signal: SIGKILL, oom_killed: false, at: now });
         }
+        for slot in self.observed.slots.values_mut().filter(|slot| slot.newest.is_some()) {
+            slot.stale = true;
+            if slot.exit().is_some_and(|exit| exit.code == 0) {
+                slot.delay = None;
+            }
+        }
         self.observed.sandbox = Sandbox::Failed { until: now };
         self.relink = true;
         self.events.normal(None, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
     }
 
-    fn fetched(&mut self, name: &str, result: Result<Image, PortError>) {
+    fn fetched(&mut self, name: &str, reference: &str, result: Result<Image, PortError>) {
         let now = self.now();
+        // Nobody needs an image that the spec no longer names.
+        if self.container(name).is_none_or(|container| container.image.as_deref() != Some(reference)) {
+            return;
+        }
         let Some(slot) = self.observed.slots.get_mut(name) else { return };
         slot.image = match result {
             Ok(image) => {
@@ -252,7 +340,7 @@ impl Worker {
                         }
                     });
                 }
-                ImageState::Failed { reason, message, until: now + delay, backing_off: false }
+                ImageState::Failed { reason, message, until: now + delay, look: now + LOOK, backing_off: false }
             }
         };
     }
@@ -295,9 +383,10 @@ impl Worker {
         if slot.stopping.is_none() {
             let seconds = probe.1.as_ref().and_then(|probe| probe.termination_grace_period_seconds);
             let grace = seconds.map_or_else(|| grace_of(&spec), |seconds| Duration::from_secs(seconds.unsigned_abs()));
-            let why = format!("Container {container} failed {} probe, will be restarted", probe.0);
-            let deadline = self.now() + grace;
-            self.stop_container(&container, deadline, &why).await;
+            let never = spec.restart_policy.as_deref() == Some("Never");
+            let what = if never { "" } else { ", will be restarted" };
+            let why = format!("Container {container} failed {} probe{what}", probe.0);
+            self.stop_container(&container, self.now() + grace, &why).await;
         }
     }
 
@@ -323,8 +412,9 @@ impl Worker {
                 match action {
                     Action::CreateSandbox => self.create_sandbox().await,
                     Action::FetchImage(container) => self.fetch(&container),
+                    Action::LookForImage(container) => self.look_for_image(&container).await,
                     Action::Start(container) => self.start(&container).await,
-                    Action::Stop { container, deadline, why } => self.stop_container(&container, deadline, &why).await,
+                    Action::Stop { container, until, why } => self.stop_container(&container, until, &why).await,
                     Action::Kill(container) => self.kill(&container).await,
                     Action::RemoveSandbox => self.remove_sandbox().await,
                     Action::Finish => return (true, None),
@@ -338,18 +428,21 @@ impl Worker {
     }
 
     async fn create_sandbox(&mut self) {
-        let now = self.now();
+        if self.sources.is_none() {
+            let used = self.shared.sources.follow(&self.pod);
+            let changes = used.changes();
+            self.sources = Some((used, changes));
+        }
         match self.try_sandbox().await {
             Ok(()) => {
                 self.observed.sandbox = Sandbox::Ready;
                 self.sandbox_delay = None;
             }
             Err((reason, message)) => {
-                // Half a second, doubled up to two minutes, as upstream's volume manager.
-                let delay = self.sandbox_delay.map_or(Duration::from_millis(500), |delay| delay * 2);
-                let delay = delay.min(Duration::from_secs(122));
+                let most = if reason == VolumeError::REASON { MOST_VOLUME_DELAY } else { MOST_SANDBOX_DELAY };
+                let delay = self.sandbox_delay.map_or(FIRST_SANDBOX_DELAY, |delay| delay * 2).min(most);
                 self.sandbox_delay = Some(delay);
-                self.observed.sandbox = Sandbox::Failed { until: now + delay };
+                self.observed.sandbox = Sandbox::Failed { until: self.now() + delay };
                 self.events.warning(None, reason, message);
             }
         }
@@ -386,9 +479,13 @@ impl Worker {
         let (detached, removed) = tokio::join!(config.network.detach(&self.uid), config.runtime.remove_pod(&self.uid));
         if let Err(error) = detached.and(removed) {
             self.events.warning(None, "FailedKillPod", format!("error killing pod: {}", error.message));
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            let delay = self.removal_delay.map_or(FIRST_SANDBOX_DELAY, |delay| delay * 2).min(MOST_SANDBOX_DELAY);
+            self.removal_delay = Some(delay);
+            self.publish();
+            tokio::time::sleep(delay).await;
             return;
         }
+        self.sources = None;
         if let Err(error) = self.shared.volumes.unmount(&self.uid).await {
             tracing::warn!(pod = self.uid, %error, "cannot remove all of the pod's volumes");
         }
@@ -404,18 +501,35 @@ impl Worker {
         let Some(container) = self.container(name) else { return };
         let slot = self.observed.slots.entry(name.to_owned()).or_default();
         slot.image = ImageState::Pulling;
+        let reference = container.image.clone();
         let (shared, pod, events) = (Arc::clone(&self.shared), Arc::clone(&self.pod), self.events.clone());
         let work = tokio::spawn(async move {
             images::fetch(&*shared.config.images, &shared.sources, &pod, &container, &events).await
         });
         let (own, name) = (self.own.clone(), name.to_owned());
+        let reference = reference.unwrap_or_default();
         tokio::spawn(async move {
             let died = |error| PortError { reason: "ErrImagePull", message: format!("the pull broke off: {error}") };
             let result = work.await.unwrap_or_else(|error| Err(died(error)));
             if let Some(own) = own.upgrade() {
-                let _ = own.send(Message::Fetched { container: name, result });
+                let _ = own.send(Message::Fetched { container: name, reference, result: Box::new(result) });
             }
         });
+    }
+
+    async fn look_for_image(&mut self, name: &str) {
+        let Some(container) = self.container(name) else { return };
+        let found = images::look(&*self.shared.config.images, &container, &self.events).await;
+        let now = self.now();
+        let Some(slot) = self.observed.slots.get_mut(name) else { return };
+        match (found, &mut slot.image) {
+            (Some(image), _) => {
+                slot.pull_delay = None;
+                slot.image = ImageState::Present(Box::new(image));
+            }
+            (None, ImageState::Failed { look, .. }) => *look = now + LOOK,
+            (None, _) => {}
+        }
     }
 
     async fn start(&mut self, name: &str) {
@@ -424,7 +538,7 @@ impl Worker {
         let now = self.now();
         self.events.warning(Some(name), "Failed", format!("Error: {message}"));
         let slot = self.observed.slots.entry(name.to_owned()).or_default();
-        let delay = images::next_delay(slot.trouble.as_ref().map(|trouble| trouble.delay));
+        let delay = images::next_delay(slot.trouble.as_ref().map(|trouble| trouble.delay)).min(MOST_START_DELAY);
         slot.trouble = Some(Trouble { reason: reason.to_owned(), message, until: now + delay, delay });
     }
 
@@ -451,7 +565,9 @@ impl Worker {
             slot.previous = slot.newest.replace(state);
             slot.trouble = None;
             slot.stopping = None;
-            slot.termination_message = None;
+            slot.stale = false;
+            slot.reference = container.image.clone();
+            slot.previous_end = std::mem::take(&mut slot.end);
             // The next attempt looks again.
             slot.image = ImageState::Unknown;
             slot.started = container.startup_probe.is_none();
@@ -460,8 +576,11 @@ impl Worker {
         };
         if let Some(oldest) = oldest {
             let _ = self.shared.config.runtime.remove_container(&self.uid, &oldest.id).await;
-            let log = self.log_dir(&container.name).join(format!("{}.log", oldest.attempt));
+        }
+        if let Some(oldest) = attempt.checked_sub(2) {
+            let (log, last_words) = self.leavings(&container.name, oldest);
             let _ = std::fs::remove_file(log);
+            let _ = std::fs::remove_file(last_words);
         }
         Ok(())
     }
@@ -471,16 +590,16 @@ impl Worker {
         self.shared.config.pod_log_dir(&namespace, &name, &self.uid).join(container)
     }
 
-    async fn stop_container(&mut self, name: &str, deadline: Timestamp, why: &str) {
+    async fn stop_container(&mut self, name: &str, until: Timestamp, why: &str) {
         let Some(container) = self.container(name) else { return };
-        let signal = self.stop_signal(&container).await;
         let Some(slot) = self.observed.slots.get_mut(name) else { return };
         let Some(id) = slot.newest.as_ref().map(|newest| newest.id.clone()) else { return };
         let again = slot.stopping.is_some();
-        slot.stopping = Some(Stopping { deadline, killed: false });
+        slot.stopping = Some(Stopping::until(until));
         if again {
             return;
         }
+        let signal = self.stop_signal(&container).await;
         self.events.normal(Some(name), "Killing", why);
         // If it has ended by itself, its end is on its way here.
         let _ = self.shared.config.runtime.signal(&self.uid, &id, signal).await;
@@ -494,12 +613,13 @@ impl Worker {
 
     async fn kill(&mut self, name: &str) {
         let Some(slot) = self.observed.slots.get_mut(name) else { return };
-        if let Some(stopping) = &mut slot.stopping {
-            stopping.killed = true;
-        }
         let Some(id) = slot.newest.as_ref().map(|newest| newest.id.clone()) else { return };
-        if let Err(error) = self.shared.config.runtime.kill(&self.uid, &id).await {
+        let result = self.shared.config.runtime.kill(&self.uid, &id).await;
+        if let Err(error) = &result {
             tracing::warn!(pod = self.uid, container = name, %error, "cannot kill a container");
+        }
+        if let Some(stopping) = &mut slot.stopping {
+            stopping.kill_at = result.is_err().then(|| self.shared.config.clock.now() + KILL_AGAIN);
         }
     }
 
@@ -508,8 +628,7 @@ impl Worker {
             .observed
             .slots
             .iter()
-            // What is on its way out is not probed.
-            .filter(|(_, slot)| slot.is_running() && slot.stopping.is_none() && self.observed.stop.is_none())
+            .filter(|(_, slot)| slot.is_running())
             .filter_map(|(name, slot)| {
                 let newest = slot.newest.as_ref()?;
                 Some(RunningContainer {
@@ -517,6 +636,7 @@ impl Worker {
                     id: newest.id.clone(),
                     started_at: newest.started_at,
                     started: slot.started,
+                    ending: slot.stopping.is_some() || self.observed.stop.is_some(),
                     pod_ip: self.observed.ips.first().copied(),
                 })
             })
@@ -538,65 +658,42 @@ impl Worker {
     }
 
     /// Shows others where the pod stands.
-    fn publish(&self) {
+    fn publish(&mut self) {
         let config = &self.shared.config;
         let (namespace, name) = (self.pod.namespace().unwrap_or_default(), self.pod.name_any());
         self.shared.lookup.publish(&namespace, &name, view(&self.pod, &self.observed, config));
         if !self.observed.removed {
-            self.writer.status(status(&self.pod, &self.observed, config.node_ip, self.now()));
+            let status = status(&self.pod, &self.observed, self.said.as_ref(), config.node_ip, self.now());
+            self.said = Some(status.clone());
+            self.writer.status(status);
         }
     }
 
-    async fn finish(self) {
+    /// Tells the end, and cleans up. Returns when the pod is gone from the API server too, which somebody else may hold
+    /// up: until then it must not get another worker.
+    async fn finish(mut self) {
         let config = &self.shared.config;
         let (namespace, name) = (self.pod.namespace().unwrap_or_default(), self.pod.name_any());
         if !self.observed.removed {
-            let last = status(&self.pod, &self.observed, config.node_ip, self.now());
+            let last = status(&self.pod, &self.observed, self.said.as_ref(), config.node_ip, self.now());
             self.writer.finish(last).await;
         }
         self.shared.lookup.forget(&namespace, &name, &self.uid);
         let _ = std::fs::remove_dir_all(config.pod_log_dir(&namespace, &name, &self.uid));
         let _ = std::fs::remove_dir_all(config.pod_dir(&self.uid));
+        while !self.observed.removed {
+            match self.inbox.recv().await {
+                Some(message) => self.observed.removed = matches!(message, Message::Removed),
+                None => return,
+            }
+        }
     }
 }
 
-/// What a worker starts from.
-fn adopt(pod: &Pod, found: Option<PodState>, now: Timestamp) -> Observed {
-    let status = pod.status.clone().unwrap_or_default();
-    let mut observed = Observed {
-        seen_at: status.start_time.as_ref().map(|time| time.0).or(Some(now)),
-        final_phase: status.phase.filter(|phase| phase == "Succeeded" || phase == "Failed"),
-        ips: status.pod_ips.iter().flatten().filter_map(|own| own.ip.parse().ok()).collect(),
-        ..Observed::default()
-    };
-    let known: Vec<_> = status.container_statuses.into_iter().chain(status.init_container_statuses).flatten().collect();
-    for status in &known {
-        let past = u32::try_from(status.restart_count).unwrap_or(0) + u32::from(status.container_id.is_some());
-        observed.slots.insert(status.name.clone(), Slot { past_attempts: past, ..Slot::default() });
+/// Returns when something that the pod refers to has changed.
+async fn changed(sources: &mut Option<(PodSources, Changes)>) {
+    match sources {
+        Some((_, changes)) => changes.next().await,
+        None => std::future::pending().await,
     }
-    let Some(mut found) = found else { return observed };
-    // Made again idempotently, or removed: either way the plan must know that something is there.
-    observed.sandbox = Sandbox::Failed { until: now };
-    found.containers.sort_by_key(|container| container.attempt);
-    for container in found.containers {
-        let slot = observed.slots.entry(container.name.clone()).or_default();
-        slot.previous = slot.newest.replace(container);
-    }
-    for (name, slot) in &mut observed.slots {
-        let Some(newest) = &slot.newest else { continue };
-        let same = known.iter().find(|status| {
-            status.name == *name && status.container_id.as_ref().is_some_and(|id| id.ends_with(&newest.id))
-        });
-        let spec = pod.spec.as_ref().and_then(|spec| containers(spec).find(|(_, own)| own.name == *name));
-        let probed = |probe: fn(&Container) -> bool| spec.is_some_and(|(_, container)| probe(container));
-        slot.started =
-            same.map_or_else(|| !probed(|own| own.startup_probe.is_some()), |status| status.started == Some(true));
-        slot.ready = same.map_or_else(|| !probed(|own| own.readiness_probe.is_some()), |status| status.ready);
-        if let Some(exit) = newest.exit.clone() {
-            slot.ended(exit);
-        } else if found.broken {
-            slot.ended(Exit { code: UNKNOWN_CODE, signal: SIGKILL, oom_killed: false, at: now });
-        }
-    }
-    observed
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 /// Writes for one pod, from a task of its own: a slow API server must not hold up the pod.
 pub(crate) struct Writer {
     wanted: watch::Sender<Option<Wanted>>,
+    seen: watch::Sender<Known>,
     task: JoinHandle<()>,
 }
 
@@ -23,12 +24,32 @@ struct Wanted {
     delete: bool,
 }
 
+/// A status as the API server has it, and the version at which it had it.
+#[derive(Clone, Default)]
+struct Known {
+    version: u64,
+    status: PodStatus,
+}
+
+impl Known {
+    fn of(pod: &Pod) -> Self {
+        let version = pod.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0);
+        Self { version, status: pod.status.clone().unwrap_or_default() }
+    }
+}
+
 impl Writer {
     pub(crate) fn new(client: Client, pod: &Pod) -> Self {
         let (wanted, receiver) = watch::channel(None);
         let api = Api::namespaced(client, &pod.namespace().unwrap_or_default());
-        let written = pod.status.clone().unwrap_or_default();
-        Self { wanted, task: tokio::spawn(run(api, pod.name_any(), pod.uid().unwrap_or_default(), written, receiver)) }
+        let (seen, known) = watch::channel(Known::of(pod));
+        let target = Target { api, name: pod.name_any(), uid: pod.uid().unwrap_or_default() };
+        Self { wanted, seen, task: tokio::spawn(run(target, known, receiver)) }
+    }
+
+    /// Takes note of the pod at the API server: what somebody else wrote into its status is put right.
+    pub(crate) fn saw(&self, pod: &Pod) {
+        self.seen.send_replace(Known::of(pod));
     }
 
     /// Wants this status to be written.
@@ -50,61 +71,85 @@ impl Drop for Writer {
     }
 }
 
-async fn run(
+/// A pod at the API server.
+struct Target {
     api: Api<Pod>,
     name: String,
     uid: String,
-    mut written: PodStatus,
-    mut wanted: watch::Receiver<Option<Wanted>>,
-) {
+}
+
+async fn run(target: Target, mut seen: watch::Receiver<Known>, mut wanted: watch::Receiver<Option<Wanted>>) {
     let mut backoff = Backoff::new(Duration::from_millis(20), 2, Duration::from_secs(10));
+    let mut written = seen.borrow_and_update().clone();
     loop {
-        let Some(Wanted { status, delete }) = wanted.borrow_and_update().clone() else {
+        let now_wanted = wanted.borrow_and_update().clone();
+        let now_seen = seen.borrow_and_update().clone();
+        if now_seen.version > written.version {
+            written = now_seen;
+        }
+        let Some(Wanted { status, delete }) = now_wanted else {
             if wanted.changed().await.is_err() {
                 return;
             }
             continue;
         };
-        let result = write(&api, &name, &uid, &status, &written, delete).await;
-        match result {
+        match target.write(&status, &mut written, delete).await {
             Ok(()) if delete => return,
             Ok(()) => {
-                written = status;
                 backoff.reset();
-                if wanted.changed().await.is_err() {
-                    return;
+                tokio::select! {
+                    changed = wanted.changed() => if changed.is_err() { return },
+                    changed = seen.changed() => if changed.is_err() { return },
                 }
             }
-            // Gone, or another pod of that name.
-            Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => return,
             Err(error) => {
+                // Gone, or another pod of that name.
+                if target.is_gone(&error).await {
+                    return;
+                }
                 let delay = backoff.next_delay();
-                tracing::warn!(pod = name, error = chain(&error), ?delay, "cannot tell the pod's status");
-                wanted.mark_changed();
+                tracing::warn!(pod = target.name, error = chain(&error), ?delay, "cannot tell the pod's status");
                 tokio::time::sleep(delay).await;
             }
         }
     }
 }
 
-async fn write(
-    api: &Api<Pod>,
-    name: &str,
-    uid: &str,
-    status: &PodStatus,
-    written: &PodStatus,
-    delete: bool,
-) -> Result<(), kube::Error> {
-    if status != written {
-        let patch = Patch::Strategic(patch(uid, status));
-        api.patch_status(name, &PatchParams::default(), &patch).await?;
+impl Target {
+    async fn is_gone(&self, error: &kube::Error) -> bool {
+        match error {
+            kube::Error::Api(answer) if answer.code == 404 => true,
+            // Somebody else was quicker, unless the name belongs to another pod by now.
+            kube::Error::Api(answer) if answer.code == 409 => {
+                let found = self.api.get_opt(&self.name).await;
+                found.is_ok_and(|pod| pod.is_none_or(|pod| pod.uid().as_deref() != Some(&*self.uid)))
+            }
+            _ => false,
+        }
     }
-    if delete {
-        let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
-        let options = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }.grace_period(0);
-        api.delete(name, &options).await?;
+
+    async fn write(&self, status: &PodStatus, written: &mut Known, delete: bool) -> Result<(), kube::Error> {
+        if *status != written.status {
+            let patch = Patch::Strategic(patch(&self.uid, status));
+            let version = match self.api.patch_status(&self.name, &PatchParams::default(), &patch).await {
+                Ok(pod) => Known::of(&pod).version,
+                // It would be refused again: the next one may be better.
+                Err(kube::Error::Api(answer)) if answer.code == 422 => {
+                    tracing::error!(pod = self.name, why = answer.message, "the pod's status was refused");
+                    written.version
+                }
+                Err(error) => return Err(error),
+            };
+            *written = Known { version, status: status.clone() };
+        }
+        if delete {
+            let preconditions = Preconditions { uid: Some(self.uid.clone()), resource_version: None };
+            let options =
+                DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }.grace_period(0);
+            self.api.delete(&self.name, &options).await?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Conditions are merged by type, so that those of others stay; addresses are replaced as a whole.

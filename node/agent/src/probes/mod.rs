@@ -90,6 +90,8 @@ pub(crate) struct RunningContainer {
     pub(crate) started_at: Timestamp,
     /// Its startup probe is known to have succeeded, such as by an earlier agent.
     pub(crate) started: bool,
+    /// It has been asked to end.
+    pub(crate) ending: bool,
     /// Where it listens; the node's address for pods in the node's network.
     pub(crate) pod_ip: Option<IpAddr>,
 }
@@ -127,11 +129,10 @@ impl Probes {
         Self { tools, verdicts, running: HashMap::new() }
     }
 
-    /// Probes exactly these containers: starts what is missing, stops what is over. A pod that is being deleted is only
-    /// asked whether it can serve.
+    /// Probes exactly these containers: starts what is missing, stops what is over. What is about to end is only asked
+    /// whether it can serve.
     pub(crate) fn sync(&mut self, pod: &Arc<Pod>, running: &[RunningContainer]) {
         self.running.retain(|id, _| running.iter().any(|container| container.id == *id));
-        let ending = pod.metadata.deletion_timestamp.is_some();
         for container in running {
             let Some(spec) = container_named(pod, &container.name) else { continue };
             let own = self.running.entry(container.id.clone()).or_insert_with(|| {
@@ -160,7 +161,7 @@ impl Probes {
             if container.started {
                 own.started.send_if_modified(|started| !std::mem::replace(started, true));
             }
-            if ending {
+            if container.ending {
                 own.tasks.retain(|kind, _| *kind == ProbeKind::Readiness);
             }
         }

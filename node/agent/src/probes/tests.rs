@@ -310,6 +310,7 @@ fn running(bench: &Bench, id: &str) -> RunningContainer {
         id: id.to_owned(),
         started_at: bench.clock.now(),
         started: false,
+        ending: false,
         pod_ip,
     }
 }
@@ -408,13 +409,12 @@ async fn a_new_agent_asks_within_a_period() {
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_ends_is_only_asked_whether_it_can_serve() {
     let mut bench = bench();
-    let mut own = (*pod(json!({"name": "main", "livenessProbe": checks(), "readinessProbe": checks()}))).clone();
+    let own = pod(json!({"name": "main", "livenessProbe": checks(), "readinessProbe": checks()}));
     let container = running(&bench, "c1");
-    bench.probes.sync(&Arc::new(own.clone()), std::slice::from_ref(&container));
+    bench.probes.sync(&own, std::slice::from_ref(&container));
     bench.next().await;
     bench.next().await;
-    own.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time");
-    bench.probes.sync(&Arc::new(own), &[container]);
+    bench.probes.sync(&own, &[RunningContainer { ending: true, ..container }]);
     bench.fake.code.store(1, Ordering::Relaxed);
     assert_eq!(bench.next().await, (ProbeKind::Readiness, false));
     tokio::time::sleep(Duration::from_secs(60)).await;
