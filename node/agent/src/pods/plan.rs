@@ -116,12 +116,6 @@ fn stop_all(spec: &PodSpec, observed: &Observed, now: Timestamp, plan: &mut Plan
             plan.actions.push(Action::Stop { container: container.name.clone(), until, why });
         }
     }
-    if others.is_empty()
-        && let Some(listed) = sidecars.last().filter(|listed| slot(listed).is_some_and(|slot| slot.stopping.is_none()))
-    {
-        // What the others left of the time, but never none.
-        stop(listed, deadline.max(now + SIDECAR_GRACE));
-    }
 }
 
 fn run(pod: &Pod, spec: &PodSpec, observed: &Observed, now: Timestamp, plan: &mut Plan) {

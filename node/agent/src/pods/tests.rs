@@ -1,7 +1,6 @@
 //! Tables of what a worker decides and says.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use corten_api::api::core::v1::Pod;
 use corten_base::Timestamp;
@@ -47,7 +46,7 @@ fn running(attempt: u32) -> Slot {
 fn ended(attempt: u32, code: i32, delay: u64) -> Slot {
     let mut slot = running(attempt);
     slot.ended(Exit { code, signal: 0, oom_killed: false, at: at(110) });
-    slot.delay = Some(Duration::from_secs(delay));
+    slot.delay = Some(std::time::Duration::from_secs(delay));
     slot
 }
 
@@ -57,7 +56,7 @@ fn with(slots: impl IntoIterator<Item = (&'static str, Slot)>) -> Observed {
 }
 
 fn stopping(observed: Observed, grace: u64) -> Observed {
-    let grace = Duration::from_secs(grace);
+    let grace = std::time::Duration::from_secs(grace);
     Observed { stop: Some(Stop { since: at(120), grace }), ..observed }
 }
 
@@ -287,11 +286,11 @@ fn init_containers_run_one_by_one_and_sidecars_stay() {
 #[test]
 fn asking_again_does_not_put_off_the_end() {
     let observed = stopping(with([("c", running(0))]), 5);
-    let Some(Action::Stop { deadline, .. }) = plan(&one(), &observed, at(121)).actions.pop() else {
+    let Some(Action::Stop { until, .. }) = plan(&one(), &observed, at(121)).actions.pop() else {
         panic!("it is not stopped");
     };
     let mut slot = running(0);
-    slot.stopping = Some(Stopping { deadline, killed: false });
+    slot.stopping = Some(Stopping::until(until));
     let again = plan(&one(), &stopping(with([("c", slot)]), 5), at(122));
     assert_eq!(again, Plan { actions: vec![], wake: Some(at(125)) });
 }
