@@ -21,6 +21,10 @@ fn main() {
         "--bin",
         "corten-shim",
     ]);
+    // Every page that it touches is paid for once a pod: the fewer the better.
+    for setting in ["lto=\"fat\"", "codegen-units=1", "panic=\"abort\""] {
+        cargo.arg("--config").arg(format!("profile.release.{setting}"));
+    }
     cargo.args(["--target", &target]).arg("--target-dir").arg(out.join("shim"));
     // What the outer cargo (or clippy) says about itself must not reach the inner one.
     for (name, _) in env::vars_os() {

@@ -53,6 +53,16 @@ pub(crate) fn text(code: StatusCode, text: impl Into<Bytes>) -> Answer {
     answer(code, HeaderValue::from_static("text/plain; charset=utf-8"), full(text))
 }
 
+/// The client has the document already. Without a type: caches put what comes with it over what they keep.
+pub(crate) fn not_modified(etag: &str) -> Answer {
+    let mut answer = Response::new(full(Bytes::new()));
+    *answer.status_mut() = StatusCode::NOT_MODIFIED;
+    if let Ok(etag) = HeaderValue::from_str(etag) {
+        answer.headers_mut().insert(header::ETAG, etag);
+    }
+    answer
+}
+
 /// A refusal, as clients read it.
 pub(crate) fn status(status: &Status) -> Answer {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

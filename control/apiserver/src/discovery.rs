@@ -3,7 +3,7 @@
 use corten_api::names::Scope;
 use corten_api::status::Status;
 use corten_kinds::{AnyKind, KINDS, Subresource};
-use http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
+use http::header::{ACCEPT, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -57,7 +57,7 @@ fn document(request: &Request, make: impl FnOnce(Form) -> Value) -> Result<Answe
     let text = value.to_string();
     let etag = format!("\"{}\"", hex(&Sha256::digest(text.as_bytes())));
     if request.header(IF_NONE_MATCH) == Some(&etag) {
-        return Ok(body::text(StatusCode::NOT_MODIFIED, ""));
+        return Ok(body::not_modified(&etag));
     }
     let mut answer = match form.shape {
         Shape::Discovery(version) => {
@@ -70,6 +70,7 @@ fn document(request: &Request, make: impl FnOnce(Form) -> Value) -> Result<Answe
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         answer.headers_mut().insert(ETAG, etag);
     }
+    answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
     Ok(answer)
 }
 

@@ -49,7 +49,7 @@ impl Document {
     fn answer(&self, request: &Request, kind: &'static str) -> Result<Answer, Status> {
         let etag = format!("\"{}\"", self.hash);
         if request.header(IF_NONE_MATCH) == Some(&etag) {
-            return Ok(body::text(StatusCode::NOT_MODIFIED, ""));
+            return Ok(body::not_modified(&etag));
         }
         let mut answer = body::answer(StatusCode::OK, HeaderValue::from_static(kind), body::full(self.bytes()?));
         if let Ok(etag) = HeaderValue::from_str(&etag) {

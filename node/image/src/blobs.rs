@@ -33,12 +33,28 @@ pub(crate) fn temporary(root: &Path) -> PathBuf {
     root.join("tmp").join(format!("{}-{}", process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)))
 }
 
+/// Removes what processes were writing that are gone.
+fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.split('-').next().and_then(|pid| pid.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            let path = entry.path();
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            if let Err(error) = removed {
+                tracing::warn!(path = %path.display(), %error, "cannot remove what a process left half written");
+            }
+        }
+    }
+}
+
 impl Blobs {
     pub(crate) fn open(root: &Path) -> Result<Self> {
         for folder in ["blobs/sha256", "tmp"] {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(Error::io("create", path))?;
         }
+        sweep(&root.join("tmp"));
         Ok(Self { root: root.to_owned() })
     }
 
@@ -124,5 +140,24 @@ impl<T: Read> Read for Hashing<T> {
         let count = self.sink.read(buffer)?;
         self.hash.update(&buffer[..count]);
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_dead_processes_left_is_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tmp = folder.path().join("tmp");
+        let alive = format!("{}-0", process::id());
+        // No process has such a number.
+        fs::create_dir_all(tmp.join("4294967295-0/layer")).expect("made");
+        fs::write(tmp.join("4294967295-1"), "x").expect("written");
+        fs::write(tmp.join(&alive), "x").expect("written");
+        Blobs::open(folder.path()).expect("opened");
+        let left: Vec<_> = fs::read_dir(&tmp).expect("read").flatten().map(|entry| entry.file_name()).collect();
+        assert_eq!(left, [alive.as_str()]);
     }
 }

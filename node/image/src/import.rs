@@ -18,6 +18,9 @@ use crate::{Error, Image, ImageRef, ImageStore, Result, unpack};
 /// Names that OCI layouts carry in a descriptor's annotations, the full one first.
 const NAME_ANNOTATIONS: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 
+/// What Docker called an index before OCI did.
+const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
 /// Files that only describe the archive; they belong to no image.
 const INDEXES: [&str; 4] = ["index.json", "manifest.json", "oci-layout", "repositories"];
 
@@ -42,6 +45,15 @@ impl ImageStore {
     /// Imports every named image of an archive. Returns them with the names they got.
     pub fn import(&self, archive: &Path) -> Result<Vec<(ImageRef, Image)>> {
         let file = File::open(archive).map_err(Error::io("open", archive))?;
+        // One at a time: one that fails takes away the blobs that it brought, which another may count on.
+        let lock = self.root().join("import.lock");
+        let lock = File::create(&lock).and_then(|file| file.lock().map(|()| file)).map_err(Error::io("lock", lock))?;
+        let imported = self.import_locked(file, archive);
+        drop(lock);
+        imported
+    }
+
+    fn import_locked(&self, file: File, archive: &Path) -> Result<Vec<(ImageRef, Image)>> {
         let files = self.read_archive(file, archive)?;
         let imported = self.adopt_images(&files, archive);
         let unwanted = |name: &str| imported.is_err() || INDEXES.contains(&name);
@@ -114,7 +126,12 @@ impl ImageStore {
                     _ => name.clone(),
                 });
             let Some(name) = name.or_else(|| docker_tags.first().cloned()) else { continue };
-            let digest = if *descriptor.media_type() == MediaType::ImageIndex {
+            let is_index = match descriptor.media_type() {
+                MediaType::ImageIndex => true,
+                MediaType::Other(kind) => kind == DOCKER_INDEX,
+                _ => false,
+            };
+            let digest = if is_index {
                 let inner = parse(&digest)?;
                 let manifest = inner.manifests().iter().find(|inner| {
                     inner.platform().as_ref().is_none_or(|platform| {
@@ -330,6 +347,31 @@ mod tests {
         assert!(error.contains("the archive lacks blob sha256:"), "{error}");
         assert_eq!(store.list().expect("readable"), []);
         assert_eq!(fs::read_dir(folder.path().join("store/blobs/sha256")).expect("a folder").count(), 0);
+    }
+
+    #[test]
+    fn imports_at_once_all_succeed() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let archives = [docker_archive(), oci_archive(false), oci_archive(true), docker_archive()];
+        let paths: Vec<PathBuf> =
+            (0..archives.len()).map(|number| folder.path().join(format!("{number}.tar"))).collect();
+        for (path, bytes) in paths.iter().zip(&archives) {
+            fs::write(path, bytes).expect("written");
+        }
+        let store = ImageStore::open(folder.path().join("store")).expect("a store");
+        let imported: Vec<bool> = std::thread::scope(|scope| {
+            let tasks: Vec<_> = paths.iter().map(|path| scope.spawn(|| store.import(path).is_ok())).collect();
+            tasks.into_iter().map(|task| task.join().expect("no panic")).collect()
+        });
+        assert_eq!((imported[0], imported[1], imported[3]), (true, true, true));
+        for image in store.list().expect("readable") {
+            let layers = store.layers(&image.id).expect("unpacked");
+            assert_eq!(fs::read_to_string(layers[0].join("hello")).expect("a file"), "world");
+        }
     }
 
     #[test]

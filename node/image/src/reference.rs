@@ -58,6 +58,13 @@ mod tests {
             ("team/web:1", "docker.io/team/web:1"),
             ("localhost/testbox:v1", "localhost/testbox:v1"),
             ("registry:5000/a/b", "registry:5000/a/b:latest"),
+            ("docker.io/web", "docker.io/library/web:latest"),
+            ("index.docker.io/team/web", "docker.io/team/web:latest"),
+            ("localhost:5000/web", "localhost:5000/web:latest"),
+            (
+                "web@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+                "docker.io/library/web@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+            ),
         ] {
             assert_eq!(name.parse::<ImageRef>().expect(name).to_string(), full, "{name}");
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::{ImageConfiguration, ImageManifest};
@@ -59,6 +60,9 @@ impl ImageStore {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(Error::io("create", path))?;
         }
+        // Layers hold set-user-id programs and device nodes, which are not for users of the machine.
+        let layers = root.join("layers");
+        fs::set_permissions(&layers, fs::Permissions::from_mode(0o700)).map_err(Error::io("chmod", layers))?;
         Ok(Self { root, blobs })
     }
 

@@ -28,7 +28,11 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Names that begin so are old aufs bookkeeping, or the mark of an opaque folder.
+const BOOKKEEPING: &[u8] = b".wh..wh.";
 const XATTR_PREFIX: &str = "SCHILY.xattr.";
+/// overlayfs' own marks, which no image may set: they redirect into other layers.
+const OVERLAY_XATTRS: [&str; 2] = ["trusted.overlay.", "user.overlay."];
 
 /// A reader of the plain content, whatever the compression.
 pub(crate) fn decompress(mut file: File) -> io::Result<Box<dyn Read>> {
@@ -76,7 +80,13 @@ pub(crate) fn layer(blob: File, folder: &Path) -> Result<String> {
     for entry in archive.entries().map_err(|error| Error::invalid("layer", error))? {
         let mut entry = entry.map_err(|error| Error::invalid("layer", error))?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        unpacker.entry(&mut entry).map_err(|error| Error::invalid(format!("layer entry {name:?}"), error))?;
+        unpacker.entry(&mut entry).map_err(|error| match error.kind() {
+            // Not the layer's fault.
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Error::io("unpack a layer into", folder)(error)
+            }
+            _ => Error::invalid(format!("layer entry {name:?}"), error),
+        })?;
     }
     unpacker.finish().map_err(Error::io("set times in", folder))?;
     let mut content = archive.into_inner();
@@ -111,14 +121,19 @@ impl Unpacker {
         let Some((_, parent)) = &self.parent else { return Ok(()) };
         let parent = parent.as_fd();
         if name.as_bytes() == OPAQUE {
-            let folder = openat(parent, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-            fsetxattr(&folder, "trusted.overlay.opaque", b"y", XattrFlags::empty())?;
+            return hide_below(parent, OsStr::new("."));
+        }
+        if name.as_bytes().starts_with(BOOKKEEPING) {
             return Ok(());
         }
         if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT) {
-            clear(parent, OsStr::from_bytes(hidden))?;
-            mknodat(parent, OsStr::from_bytes(hidden), FileType::CharacterDevice, Mode::empty(), 0)?;
-            return Ok(());
+            let hidden = OsStr::from_bytes(hidden);
+            // It hides what other layers have under the name, not what this one has.
+            return match mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), 0) {
+                Err(Errno::EXIST) if is_folder(parent, hidden) => hide_below(parent, hidden),
+                Err(Errno::EXIST) => Ok(()),
+                other => Ok(other?),
+            };
         }
         let header = entry.header();
         let (kind, mode) = (header.entry_type(), Mode::from_raw_mode(header.mode().unwrap_or(0o644) & 0o7777));
@@ -131,8 +146,12 @@ impl Unpacker {
                 match mkdirat(parent, &name, mode) {
                     Err(Errno::EXIST) if is_folder(parent, &name) => {}
                     Err(Errno::EXIST) => {
+                        let was_hidden = is_whiteout(parent, &name);
                         clear(parent, &name)?;
                         mkdirat(parent, &name, mode)?;
+                        if was_hidden {
+                            hide_below(parent, &name)?;
+                        }
                     }
                     other => other?,
                 }
@@ -265,6 +284,7 @@ fn set_xattrs(entry: &mut Entry<'_, impl Read>, file: impl AsFd) -> io::Result<(
         let extension = extension?;
         if let Ok(key) = extension.key()
             && let Some(name) = key.strip_prefix(XATTR_PREFIX)
+            && !OVERLAY_XATTRS.iter().any(|own| name.starts_with(own))
         {
             match fsetxattr(&file, name, extension.value_bytes(), XattrFlags::empty()) {
                 Ok(()) | Err(Errno::OPNOTSUPP) => {}
@@ -278,6 +298,18 @@ fn set_xattrs(entry: &mut Entry<'_, impl Read>, file: impl AsFd) -> io::Result<(
 fn times(seconds: i64) -> Timestamps {
     let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
     Timestamps { last_access: time, last_modification: time }
+}
+
+/// Hides what other layers have in a folder.
+fn hide_below(parent: impl AsFd, name: &OsStr) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = openat(parent, name, flags, Mode::empty())?;
+    Ok(fsetxattr(&folder, "trusted.overlay.opaque", b"y", XattrFlags::empty())?)
+}
+
+fn is_whiteout(parent: impl AsFd, name: &OsStr) -> bool {
+    rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0)
 }
 
 fn is_folder(parent: impl AsFd, name: &OsStr) -> bool {
@@ -374,6 +406,69 @@ mod tests {
         let mut mark = [0; 1];
         rustix::fs::getxattr(folder.path().join("b"), "trusted.overlay.opaque", &mut mark[..]).expect("marked");
         assert_eq!(&mark, b"y");
+    }
+
+    #[test]
+    fn whiteouts_hide_other_layers_alone() {
+        if !root() {
+            return;
+        }
+        let opaque = |path: PathBuf| {
+            let mut mark = [0; 1];
+            rustix::fs::getxattr(path, "trusted.overlay.opaque", &mut mark[..]).is_ok_and(|_| &mark == b"y")
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let blob = tar_of(&[
+            (".wh.before", "", EntryType::Regular),
+            ("before/", "", EntryType::Directory),
+            ("before/file", "x", EntryType::Regular),
+            ("after/", "", EntryType::Directory),
+            ("after/file", "x", EntryType::Regular),
+            (".wh.after", "", EntryType::Regular),
+            ("file", "x", EntryType::Regular),
+            (".wh.file", "", EntryType::Regular),
+            (".wh..wh.plnk", "", EntryType::Regular),
+        ]);
+        layer(blob, folder.path()).expect("unpacked");
+        let at = |name: &str| folder.path().join(name);
+        assert!(opaque(at("before")) && opaque(at("after")), "what lower layers have there is hidden");
+        assert!(!opaque(folder.path().to_owned()));
+        for name in ["before/file", "after/file", "file"] {
+            assert_eq!(fs::read_to_string(at(name)).expect(name), "x");
+        }
+        assert_eq!(fs::read_dir(folder.path()).expect("read").count(), 3);
+    }
+
+    #[test]
+    fn attributes_are_kept_but_not_those_of_overlayfs() {
+        if !root() {
+            return;
+        }
+        let mut builder = tar::Builder::new(tempfile::tempfile().expect("a temporary file"));
+        let attributes: [(&str, &[u8]); 3] = [
+            ("SCHILY.xattr.user.color", b"red"),
+            ("SCHILY.xattr.trusted.overlay.redirect", b"/elsewhere"),
+            ("SCHILY.xattr.trusted.overlay.opaque", b"y"),
+        ];
+        builder.append_pax_extensions(attributes).expect("extensions");
+        let mut header = tar::Header::new_ustar();
+        header.set_size(1);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        builder.append_data(&mut header, "file", &b"x"[..]).expect("an entry");
+        let mut blob = builder.into_inner().expect("a tar");
+        blob.rewind().expect("seekable");
+        let folder = tempfile::tempdir().expect("a folder");
+        layer(blob, folder.path()).expect("unpacked");
+        let has = |name: &str| {
+            let mut value = [0; 16];
+            rustix::fs::getxattr(folder.path().join("file"), name, &mut value[..]).is_ok()
+        };
+        assert!(!has("trusted.overlay.redirect") && !has("trusted.overlay.opaque"));
+        // Not every file system has them.
+        eprintln!("user attributes kept: {}", has("user.color"));
     }
 
     #[test]

@@ -5,9 +5,10 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use crate::devices;
 use crate::types::{Resources, Usage};
 
 /// A mounted hierarchy.
@@ -34,12 +35,22 @@ pub(crate) struct Cgroups {
     root: PathBuf,
 }
 
+/// Classes of service, as folders.
+const CLASSES: [&str; 3] = ["guaranteed", "burstable", "besteffort"];
+
 /// CPU quota is given per this many microseconds.
 const PERIOD: u64 = 100_000;
 
 impl Cgroups {
     /// Finds the hierarchies of this machine.
     pub(crate) fn find(root: &Path) -> io::Result<Self> {
+        // Everything below is ours to kill: an empty root would be the whole machine.
+        let parts = root.components().filter(|part| !matches!(part, Component::RootDir | Component::CurDir));
+        if parts.clone().count() == 0 || !parts.into_iter().all(|part| matches!(part, Component::Normal(_))) {
+            let message =
+                format!("{:?} is no cgroup of corten's own; use one such as /corten", root.display().to_string());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         Ok(Self::parse(&fs::read_to_string("/proc/self/mountinfo")?, root))
     }
 
@@ -82,6 +93,31 @@ impl Cgroups {
             procs.push(dir.join("cgroup.procs"));
         }
         Ok(procs)
+    }
+
+    /// Keeps what is in a cgroup from the machine's devices; false if this machine cannot.
+    pub(crate) fn restrict_devices(&self, path: &Path) -> bool {
+        for hierarchy in &self.hierarchies {
+            let dir = hierarchy.place().join(path);
+            match hierarchy {
+                Hierarchy::V1(_, controllers) if controllers.iter().any(|own| own == "devices") => {
+                    // One rule a write. Made anew each time: the list would only grow otherwise.
+                    let allowed =
+                        || devices::ALLOWED.iter().try_for_each(|rule| fs::write(dir.join("devices.allow"), rule));
+                    match fs::write(dir.join("devices.deny"), "a").and_then(|()| allowed()) {
+                        Ok(()) => return true,
+                        Err(error) => tracing::warn!(path = %dir.display(), %error, "cannot restrict devices"),
+                    }
+                }
+                Hierarchy::V1(..) => {}
+                // On a mixed machine version 1's controller may come later, but one of the two is enough.
+                Hierarchy::V2(_) => match devices::restrict(&dir) {
+                    Ok(()) => return true,
+                    Err(error) => tracing::warn!(path = %dir.display(), %error, "cannot restrict devices"),
+                },
+            }
+        }
+        false
     }
 
     /// The file that counts OOM kills of a cgroup.
@@ -129,9 +165,26 @@ impl Cgroups {
         Err(io::Error::other(format!("processes in the cgroup {} do not end", path.display())))
     }
 
-    /// Removes everything of ours.
+    /// Removes everything of ours: all pods, and the root unless something else is in it.
     pub(crate) fn remove_all(&self) -> io::Result<()> {
-        self.remove(&self.root)
+        self.remove(&self.root.join("pods"))?;
+        for hierarchy in &self.hierarchies {
+            let _ = fs::remove_dir(hierarchy.place().join(&self.root));
+        }
+        Ok(())
+    }
+
+    /// The pods' folder, and one for each class of service.
+    pub(crate) fn make_root(&self) -> io::Result<()> {
+        for class in CLASSES {
+            self.make(&self.root.join("pods").join(class), &Resources::default())?;
+        }
+        Ok(())
+    }
+
+    /// The cgroups of a pod whose class nobody remembers.
+    pub(crate) fn of_pod(&self, uid: &str) -> [PathBuf; 3] {
+        CLASSES.map(|class| self.pod(class, uid))
     }
 
     /// What a cgroup uses.
@@ -167,18 +220,21 @@ impl Cgroups {
     }
 }
 
-/// Makes the folders of `path` one by one; `prepare` sees each parent and child.
+/// Makes the folders of `path`; `prepare` sees each parent and child, from the first that was missing on.
 fn make_dirs(place: &Path, path: &Path, prepare: impl Fn(&Path, &Path)) -> io::Result<()> {
-    let mut parent = place.to_owned();
-    for part in path.components() {
-        let dir = parent.join(part);
-        match fs::create_dir(&dir) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
+    make_dir(place, &place.join(path), &prepare)
+}
+
+fn make_dir(place: &Path, dir: &Path, prepare: &dyn Fn(&Path, &Path)) -> io::Result<()> {
+    let Some(parent) = dir.parent().filter(|_| dir != place) else { return Ok(()) };
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_dir(place, parent, prepare)?;
+            return make_dir(place, dir, prepare);
         }
-        prepare(&parent, &dir);
-        parent = dir;
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        // One that is there may be half prepared, by a process that died.
+        _ => prepare(parent, dir),
     }
     Ok(())
 }
@@ -200,10 +256,10 @@ fn inherit_cpuset(parent: &Path, dir: &Path, controllers: &[String]) {
 
 /// Lets children of a version-2 cgroup have limits of their own.
 fn delegate(parent: &Path) {
-    let available = fs::read_to_string(parent.join("cgroup.controllers")).unwrap_or_default();
-    for controller in
-        available.split_whitespace().filter(|name| ["cpu", "memory", "pids", "cpuset", "io"].contains(name))
-    {
+    let words = |file: &str| fs::read_to_string(parent.join(file)).unwrap_or_default();
+    let (available, given) = (words("cgroup.controllers"), words("cgroup.subtree_control"));
+    let wanted = available.split_whitespace().filter(|name| ["cpu", "memory", "pids", "cpuset", "io"].contains(name));
+    for controller in wanted.filter(|name| !given.split_whitespace().any(|own| own == *name)) {
         let _ = fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}"));
     }
 }
@@ -230,6 +286,10 @@ fn set_v1(dir: &Path, controllers: &[String], resources: &Resources) {
         && let Some(limit) = resources.memory_limit
     {
         set(dir, "memory.limit_in_bytes", limit);
+        // Memory and swap together, so that swap is no way around the limit. Absent where swap is not accounted.
+        if dir.join("memory.memsw.limit_in_bytes").exists() {
+            set(dir, "memory.memsw.limit_in_bytes", limit);
+        }
     }
     if has("pids")
         && let Some(limit) = resources.pids_limit
@@ -253,6 +313,9 @@ fn set_v2(dir: &Path, resources: &Resources) {
         && let Some(limit) = resources.memory_limit
     {
         set(dir, "memory.max", limit);
+        if dir.join("memory.swap.max").exists() {
+            set(dir, "memory.swap.max", 0);
+        }
         // All processes of a container end together when one is out of memory.
         set(dir, "memory.oom.group", 1);
     }
@@ -327,6 +390,28 @@ mod tests {
         assert_eq!(read("cpu.weight").as_deref(), Some("20"));
         assert_eq!(read("memory.max").as_deref(), Some("1048576"));
         assert_eq!(read("pids.max"), None, "it does not control that");
+    }
+
+    #[test]
+    fn no_root_is_the_whole_machine() {
+        for root in ["", "/", ".", "/.", "/..", "a/../..", "/../a"] {
+            assert!(Cgroups::find(Path::new(root)).is_err(), "{root:?}");
+        }
+        for root in ["/corten", "corten", "/a/b"] {
+            assert!(Cgroups::find(Path::new(root)).is_ok(), "{root:?}");
+        }
+    }
+
+    #[test]
+    fn version_1_lists_the_devices_that_are_allowed() {
+        let (dir, cgroups) = fake(&[("devices", "cgroup", "rw,devices")]);
+        let path = cgroups.pod("Burstable", "u");
+        cgroups.make(&path, &LIMITS).expect("made");
+        assert!(cgroups.restrict_devices(&path));
+        let read = |file: &str| fs::read_to_string(dir.path().join("devices").join(&path).join(file)).expect("written");
+        assert_eq!((read("devices.deny"), read("devices.allow")), ("a".to_owned(), "c 136:* rwm".to_owned()));
+        let (_dir, none) = fake(&[("cpu", "cgroup", "rw,cpu")]);
+        assert!(!none.restrict_devices(&path));
     }
 
     #[test]

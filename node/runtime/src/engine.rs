@@ -1,104 +1,132 @@
 //! The runtime itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use corten_shim::{Container, PodConfig, Reply, Request};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::capabilities;
 use crate::cgroup::Cgroups;
-use crate::shim::{Connection, ask};
+use crate::folders::{Folders, is_name};
+use crate::shim::{self, Connection, ask};
 use crate::types::{
-    ContainerSpec, ContainerState, EngineConfig, Error, Event, ExecSpec, Exit, PodSpec, PodState, Result, Session,
-    Usage,
+    ContainerSpec, ContainerState, EngineConfig, Error, Event, ExecSpec, Exit, PodSpec, PodState, Resources, Result,
+    Session, Usage,
 };
 
 /// The shim, as a program.
 static SHIM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/corten-shim"));
-const POD_FILE: &str = "pod.json";
 
 /// Runs containers. What it starts outlives it.
 pub struct Engine {
-    config: EngineConfig,
+    folders: Folders,
     cgroups: Cgroups,
     shim: PathBuf,
     events: mpsc::UnboundedSender<Event>,
     receiver: Mutex<Option<mpsc::UnboundedReceiver<Event>>>,
+    /// One thing at a time is made or removed in a pod.
+    locks: Mutex<BTreeMap<String, Weak<tokio::sync::Mutex<()>>>>,
 }
 
 impl Engine {
-    /// An engine over these folders; pods that an earlier one started are found by `list`.
+    /// An engine over these folders; pods that an earlier one started are found by `list`. What an earlier one had begun
+    /// to remove, or left without an owner, is removed.
     pub async fn open(config: EngineConfig) -> Result<Arc<Self>> {
         let cgroups =
             Cgroups::find(&config.cgroup_root).map_err(Error::io("RuntimeError", "cannot find the cgroups"))?;
-        let probe = cgroups.clone();
-        let root = config.cgroup_root.clone();
         let shim = install(&config.run_dir).map_err(Error::io("RuntimeError", "cannot write the shim"))?;
-        for dir in [config.run_dir.join("pods"), config.data_dir.join("containers")] {
-            std::fs::create_dir_all(&dir)
-                .map_err(Error::io("RuntimeError", format!("cannot make {}", dir.display())))?;
-        }
-        blocking(move || {
-            let path = PathBuf::from(root.strip_prefix("/").unwrap_or(&root)).join("pods");
-            probe.make(&path, &crate::types::Resources::default()).map(drop)
-        })
-        .await?
-        .map_err(Error::io("RuntimeError", format!("cannot make cgroups below {}", config.cgroup_root.display())))?;
+        let folders = Folders::open(&config)?;
+        let probe = cgroups.clone();
+        blocking(move || probe.make_root()).await?.map_err(Error::io(
+            "RuntimeError",
+            format!("cannot make cgroups below {}", config.cgroup_root.display()),
+        ))?;
         let (events, receiver) = mpsc::unbounded_channel();
-        Ok(Arc::new(Self { config, cgroups, shim, events, receiver: Mutex::new(Some(receiver)) }))
+        let (receiver, locks) = (Mutex::new(Some(receiver)), Mutex::default());
+        let engine = Arc::new(Self { folders, cgroups, shim, events, receiver, locks });
+        engine.recover().await;
+        Ok(engine)
     }
 
-    fn pod_dir(&self, uid: &str) -> PathBuf {
-        self.config.run_dir.join("pods").join(uid)
+    /// Finishes what an earlier engine was at when it died.
+    async fn recover(&self) {
+        for uid in self.folders.pods() {
+            if self.folders.spec(&uid).is_err()
+                && let Err(error) = self.finish_removal(&uid).await
+            {
+                tracing::warn!(pod = uid, %error, "cannot remove what is left of a pod");
+            }
+        }
+        // Those that claim nothing were started by an engine that knew no claims.
+        let known = self.list().await.unwrap_or_default();
+        let known: BTreeSet<String> =
+            known.into_iter().flat_map(|pod| pod.containers).map(|container| container.id).collect();
+        let folders = self.folders.clone();
+        let _ = blocking(move || folders.sweep(&known)).await;
     }
 
-    fn container_dir(&self, id: &str) -> PathBuf {
-        self.config.data_dir.join("containers").join(id)
-    }
-
-    fn spec_of(&self, uid: &str) -> Result<PodSpec> {
-        let path = self.pod_dir(uid).join(POD_FILE);
-        let text = std::fs::read(&path).map_err(Error::io("PodNotFound", format!("there is no pod {uid}")))?;
-        serde_json::from_slice(&text).map_err(|error| Error::new("PodLost", format!("{}: {error}", path.display())))
+    fn lock_of(&self, uid: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = locks.get(uid).and_then(Weak::upgrade) {
+            return lock;
+        }
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        let lock = Arc::default();
+        locks.insert(uid.to_owned(), Arc::downgrade(&lock));
+        lock
     }
 
     /// Makes the pod's namespaces, cgroups and shim. Idempotent by UID.
     pub async fn create_pod(&self, spec: PodSpec) -> Result<PodState> {
-        let dir = self.pod_dir(&spec.uid);
-        if dir.join(POD_FILE).exists() {
+        if !is_name(&spec.uid) {
+            return Err(Error::new("CreatePodSandboxError", format!("{:?} is no pod UID", spec.uid)));
+        }
+        let lock = self.lock_of(&spec.uid);
+        let _held = lock.lock().await;
+        if self.folders.is_kept(&spec.uid) {
             let state = self.state(&spec.uid).await?;
             if !state.broken {
                 return Ok(state);
             }
-            self.remove_pod(&spec.uid).await?;
         }
+        self.finish_removal(&spec.uid).await?;
+        let made = self.make_pod(&spec).await;
+        if made.is_err()
+            && let Err(error) = self.finish_removal(&spec.uid).await
+        {
+            tracing::warn!(pod = spec.uid, %error, "cannot remove what was made of a pod");
+        }
+        made
+    }
+
+    async fn make_pod(&self, spec: &PodSpec) -> Result<PodState> {
         let failed = |what: &'static str| Error::io("CreatePodSandboxError", what);
-        std::fs::create_dir_all(&dir).map_err(failed("cannot make the pod's folder"))?;
+        // First of all: what follows is found by it, should this process die.
+        self.folders.keep(spec).map_err(failed("cannot write the pod's file"))?;
         let cgroup = self.cgroups.pod(&spec.qos, &spec.uid);
         let (cgroups, resources) = (self.cgroups.clone(), spec.resources);
         let procs = blocking(move || {
             cgroups.make(&cgroup, &resources)?;
-            cgroups.make(&cgroup.join("shim"), &crate::types::Resources::default())
+            cgroups.make(&cgroup.join("shim"), &Resources::default())
         })
         .await?
         .map_err(failed("cannot make the pod's cgroup"))?;
-        let config = PodConfig {
+        self.start_shim(&PodConfig {
             uid: spec.uid.clone(),
             namespace: spec.namespace.clone(),
             name: spec.name.clone(),
             hostname: spec.hostname.clone(),
-            dir: dir.clone(),
+            dir: self.folders.pod(&spec.uid),
             host_network: spec.host_network,
             host_ipc: spec.host_ipc,
             cgroups: procs,
-        };
-        let text = serde_json::to_vec(&spec).map_err(|error| Error::new("CreatePodSandboxError", error.to_string()))?;
-        std::fs::write(dir.join(POD_FILE), text).map_err(failed("cannot write the pod's file"))?;
-        self.start_shim(&config).await?;
+        })
+        .await?;
         let state = self.state(&spec.uid).await?;
         self.watch(&spec.uid).await;
         Ok(state)
@@ -132,8 +160,8 @@ impl Engine {
 
     /// Follows a pod's shim: tells of every end, and of its own.
     async fn watch(&self, uid: &str) {
-        let (dir, events, uid) = (self.pod_dir(uid), self.events.clone(), uid.to_owned());
-        let Ok(mut connection) = Connection::open(&dir).await else { return };
+        let (folders, events, uid) = (self.folders.clone(), self.events.clone(), uid.to_owned());
+        let Ok(mut connection) = Connection::open(&folders.pod(&uid)).await else { return };
         if connection.send(&Request::Watch).await.is_err() || connection.receive().await.is_err() {
             return;
         }
@@ -146,7 +174,7 @@ impl Engine {
                     Ok(_) => {}
                     Err(_) => {
                         // A pod that is being removed is not lost.
-                        if dir.join(POD_FILE).exists() {
+                        if folders.is_kept(&uid) {
                             let _ = events.send(Event::PodLost { pod_uid: uid });
                         }
                         return;
@@ -157,8 +185,8 @@ impl Engine {
     }
 
     async fn state(&self, uid: &str) -> Result<PodState> {
-        let spec = self.spec_of(uid)?;
-        let dir = self.pod_dir(uid);
+        let spec = self.folders.spec(uid)?;
+        let dir = self.folders.pod(uid);
         let (mut containers, mut netns, mut broken) = (Vec::new(), None, false);
         match ask(&dir, &Request::List).await {
             Ok(Reply::Pod(pod)) => {
@@ -167,6 +195,7 @@ impl Engine {
                     netns = Some(PathBuf::from(format!("/proc/{}/ns/net", pod.pid)));
                 }
             }
+            Err(error) if error.reason != shim::GONE => return Err(error),
             _ => {
                 broken = true;
                 for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
@@ -185,40 +214,70 @@ impl Engine {
 
     /// Kills what still runs and removes everything of the pod. Idempotent.
     pub async fn remove_pod(&self, uid: &str) -> Result<()> {
-        let dir = self.pod_dir(uid);
-        let Ok(spec) = self.spec_of(uid) else {
-            let _ = std::fs::remove_dir_all(&dir);
+        if !is_name(uid) {
             return Ok(());
-        };
-        let known = self.state(uid).await?;
-        // First of all, so that its watcher knows that this is meant.
-        std::fs::rename(dir.join(POD_FILE), dir.join("removing.json"))
-            .map_err(Error::io("RemovePodError", "cannot mark the pod"))?;
-        let _ = ask(&dir, &Request::Stop).await;
-        let (cgroups, path) = (self.cgroups.clone(), self.cgroups.pod(&spec.qos, uid));
-        blocking(move || cgroups.remove(&path))
-            .await?
-            .map_err(Error::io("RemovePodError", "cannot remove the pod's cgroup"))?;
-        for container in known.containers {
-            let _ = std::fs::remove_dir_all(self.container_dir(&container.id));
         }
-        std::fs::remove_dir_all(&dir).map_err(Error::io("RemovePodError", "cannot remove the pod's folder"))
+        let lock = self.lock_of(uid);
+        let _held = lock.lock().await;
+        self.finish_removal(uid).await
+    }
+
+    /// Removes a pod, whole, half made or half removed.
+    async fn finish_removal(&self, uid: &str) -> Result<()> {
+        let dir = self.folders.pod(uid);
+        if !dir.exists() {
+            return Ok(());
+        }
+        let spec = self.folders.last_spec(uid);
+        // First of all, so that its watcher knows that this is meant, and a later engine goes on with it.
+        self.folders.give_up(uid).map_err(Error::io("RemovePodError", "cannot mark the pod"))?;
+        let known = match ask(&dir, &Request::List).await {
+            Ok(Reply::Pod(pod)) => pod.containers.into_iter().map(|state| state.id).collect(),
+            _ => Vec::new(),
+        };
+        let _ = ask(&dir, &Request::Stop).await;
+        let places = match &spec {
+            Some(spec) => vec![self.cgroups.pod(&spec.qos, uid)],
+            None => self.cgroups.of_pod(uid).to_vec(),
+        };
+        let (cgroups, folders, uid) = (self.cgroups.clone(), self.folders.clone(), uid.to_owned());
+        blocking(move || {
+            places.iter().try_for_each(|place| cgroups.remove(place))?;
+            known.iter().try_for_each(|id| folders.remove_container(&uid, id))?;
+            folders.remove_pod(&uid)
+        })
+        .await?
+        .map_err(Error::io("RemovePodError", "cannot remove the pod"))
     }
 
     /// Creates and starts a container.
     pub async fn start_container(&self, spec: ContainerSpec) -> Result<ContainerState> {
-        let pod = self.spec_of(&spec.pod_uid)?;
+        let failed = |what: &'static str| Error::io("CreateContainerError", what);
+        if !is_name(&spec.id) {
+            return Err(Error::new("CreateContainerError", format!("{:?} is no container id", spec.id)));
+        }
+        let lock = self.lock_of(&spec.pod_uid);
+        let _held = lock.lock().await;
+        let pod = self.folders.spec(&spec.pod_uid)?;
+        let mut capabilities = capabilities::of(&spec)?;
+        self.folders.claim(&spec.pod_uid, &spec.id).map_err(failed("cannot claim the container's folder"))?;
         let cgroup = self.cgroups.pod(&pod.qos, &spec.pod_uid).join(&spec.id);
-        let (cgroups, resources, path) = (self.cgroups.clone(), spec.resources, cgroup.clone());
-        let procs = blocking(move || cgroups.make(&path, &resources)).await?;
-        let procs = procs.map_err(Error::io("CreateContainerError", "cannot make the container's cgroup"))?;
-        let capabilities = capabilities(&spec)?;
+        let (cgroups, resources, path, free) = (self.cgroups.clone(), spec.resources, cgroup.clone(), spec.privileged);
+        let made = blocking(move || -> std::io::Result<_> {
+            let procs = cgroups.make(&path, &resources)?;
+            Ok((procs, free || cgroups.restrict_devices(&path)))
+        });
+        let (procs, restricted) = made.await?.map_err(failed("cannot make the container's cgroup"))?;
+        if !restricted {
+            capabilities.retain(|capability| *capability != capabilities::MKNOD);
+        }
         let container = Container {
-            dir: self.container_dir(&spec.id),
+            dir: self.folders.container(&spec.id),
             cgroups: procs,
             oom_file: self.cgroups.oom_file(&cgroup),
             capabilities,
             host_pid: pod.host_pid,
+            no_devices: !restricted,
             id: spec.id,
             name: spec.name,
             attempt: spec.attempt,
@@ -239,15 +298,15 @@ impl Engine {
             stdin_once: spec.stdin_once,
             oom_score_adj: spec.oom_score_adj,
         };
-        let (id, folder) = (container.id.clone(), container.dir.clone());
-        match ask(&self.pod_dir(&spec.pod_uid), &Request::Start(Box::new(container))).await {
+        let (id, uid) = (container.id.clone(), spec.pod_uid);
+        match ask(&self.folders.pod(&uid), &Request::Start(Box::new(container))).await {
             Ok(Reply::Started(state)) => Ok(state.into()),
             Ok(_) => Err(Error::new("CreateContainerError", "the shim gave an answer to another question")),
             Err(error) => {
-                let cgroups = self.cgroups.clone();
-                let _ = blocking(move || cgroups.remove(&cgroup)).await;
-                let _ = std::fs::remove_dir_all(&folder);
                 tracing::debug!(container = id, %error, "a container did not start");
+                let (cgroups, folders) = (self.cgroups.clone(), self.folders.clone());
+                let _ =
+                    blocking(move || cgroups.remove(&cgroup).and_then(|()| folders.remove_container(&uid, &id))).await;
                 Err(error)
             }
         }
@@ -255,41 +314,43 @@ impl Engine {
 
     /// Sends a signal to a container's first process.
     pub async fn signal(&self, pod_uid: &str, id: &str, signal: i32) -> Result<()> {
-        ask(&self.pod_dir(pod_uid), &Request::Signal { id: id.to_owned(), signal }).await.map(drop)
+        ask(&self.folders.pod(pod_uid), &Request::Signal { id: id.to_owned(), signal }).await.map(drop)
     }
 
-    /// Kills every process of a container.
+    /// Kills every process of a container, even if its shim is gone.
     pub async fn kill(&self, pod_uid: &str, id: &str) -> Result<()> {
-        self.signal(pod_uid, id, rustix::process::Signal::KILL.as_raw()).await?;
-        let (cgroups, pod) = (self.cgroups.clone(), self.spec_of(pod_uid)?);
-        let path = cgroups.pod(&pod.qos, pod_uid).join(id);
-        blocking(move || cgroups.kill(&path)).await
+        let signalled = self.signal(pod_uid, id, rustix::process::Signal::KILL.as_raw()).await;
+        let (cgroups, pod) = (self.cgroups.clone(), self.folders.spec(pod_uid)?);
+        if is_name(id) {
+            let path = cgroups.pod(&pod.qos, pod_uid).join(id);
+            blocking(move || cgroups.kill(&path)).await?;
+        }
+        signalled
     }
 
-    /// Removes an ended container: its root file system, not its log.
+    /// Removes an ended container: its root file system, not its log. Idempotent; one that still runs is killed.
     pub async fn remove_container(&self, pod_uid: &str, id: &str) -> Result<()> {
-        let pod = self.spec_of(pod_uid)?;
-        let (cgroups, path) = (self.cgroups.clone(), self.cgroups.pod(&pod.qos, pod_uid).join(id));
-        let _ = ask(&self.pod_dir(pod_uid), &Request::Remove { id: id.to_owned() }).await;
-        let folder = self.container_dir(id);
-        blocking(move || {
-            cgroups.remove(&path)?;
-            match std::fs::remove_dir_all(&folder) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            }
-        })
-        .await?
-        .map_err(Error::io("RemoveContainerError", format!("cannot remove container {id}")))
+        if !is_name(pod_uid) || !is_name(id) {
+            return Ok(());
+        }
+        let lock = self.lock_of(pod_uid);
+        let _held = lock.lock().await;
+        let path = self.folders.last_spec(pod_uid).map(|pod| self.cgroups.pod(&pod.qos, pod_uid).join(id));
+        let failed = |error| Error::io("RemoveContainerError", format!("cannot remove container {id}"))(error);
+        let cgroups = self.cgroups.clone();
+        blocking(move || path.map_or(Ok(()), |path| cgroups.remove(&path))).await?.map_err(failed)?;
+        let _ = ask(&self.folders.pod(pod_uid), &Request::Remove { id: id.to_owned() }).await;
+        let (folders, uid, own) = (self.folders.clone(), pod_uid.to_owned(), id.to_owned());
+        blocking(move || folders.remove_container(&uid, &own)).await?.map_err(failed)
     }
 
     /// All pods, those of an earlier engine included; those are followed from now on.
     pub async fn list(&self) -> Result<Vec<PodState>> {
         let mut pods = Vec::new();
-        for entry in std::fs::read_dir(self.config.run_dir.join("pods")).into_iter().flatten().flatten() {
-            let uid = entry.file_name().to_string_lossy().into_owned();
-            if let Ok(state) = self.state(&uid).await {
-                pods.push(state);
+        for uid in self.folders.pods().into_iter().filter(|uid| self.folders.is_kept(uid)) {
+            match self.state(&uid).await {
+                Ok(state) => pods.push(state),
+                Err(error) => tracing::warn!(pod = uid, %error, "cannot tell the state of a pod"),
             }
         }
         Ok(pods)
@@ -309,24 +370,23 @@ impl Engine {
         receiver.unwrap_or_else(|| mpsc::unbounded_channel().1)
     }
 
-    /// Runs a command in a container.
+    /// Runs a command in a container. It is killed when nobody waits for its exit code any more, so that one which takes
+    /// too long does not stay; if this process dies, it runs on.
     pub async fn exec(&self, pod_uid: &str, id: &str, spec: ExecSpec) -> Result<Session> {
         let ExecSpec { args, tty, stdin } = spec;
-        self.session(pod_uid, &Request::Exec { id: id.to_owned(), args, tty, stdin }).await
+        self.session(pod_uid, &Request::Exec { id: id.to_owned(), args, tty, stdin }, Some(Request::Kill)).await
     }
 
     /// Connects to a container's own streams.
     pub async fn attach(&self, pod_uid: &str, id: &str) -> Result<Session> {
-        self.session(pod_uid, &Request::Attach { id: id.to_owned() }).await
+        self.session(pod_uid, &Request::Attach { id: id.to_owned() }, None).await
     }
 
-    async fn session(&self, pod_uid: &str, request: &Request) -> Result<Session> {
-        let gone = |error: std::io::Error| Error::new("PodLost", format!("the pod's shim does not answer: {error}"));
-        let mut connection = Connection::open(&self.pod_dir(pod_uid)).await.map_err(gone)?;
-        connection.send(request).await.map_err(gone)?;
-        let streams = match connection.receive().await.map_err(gone)? {
+    /// Streams that a shim gives; `farewell` is what it is told when nobody waits for the end any more.
+    async fn session(&self, pod_uid: &str, request: &Request, farewell: Option<Request>) -> Result<Session> {
+        let mut connection = Connection::open(&self.folders.pod(pod_uid)).await.map_err(shim::gone)?;
+        let streams = match connection.ask(request).await? {
             Reply::Streams { streams } => streams,
-            Reply::Failed { reason, message } => return Err(Error { reason, message }),
             _ => return Err(Error::new("StartError", "the shim gave an answer to another question")),
         };
         let mut fds = connection.take_fds().into_iter();
@@ -357,8 +417,12 @@ impl Engine {
                         Ok(_) => {}
                         Err(_) => return,
                     },
-                    // Nobody waits for the end any more: let go of an attached container.
-                    () = async { match &mut ended { Some(ended) => ended.closed().await, None => std::future::pending().await } } => return,
+                    () = async { match &mut ended { Some(ended) => ended.closed().await, None => std::future::pending().await } } => {
+                        if let Some(farewell) = farewell {
+                            let _ = connection.send(&farewell).await;
+                        }
+                        return;
+                    }
                 }
             }
         });
@@ -379,7 +443,8 @@ impl Engine {
                 let file = std::fs::File::open(&netns)?;
                 let kind = rustix::thread::LinkNameSpaceType::Network;
                 rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(kind))?;
-                let stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
+                let stream = std::net::TcpStream::connect(("127.0.0.1", port))
+                    .or_else(|error| std::net::TcpStream::connect(("::1", port)).map_err(|_| error))?;
                 stream.set_nonblocking(true)?;
                 Ok(stream)
             })();
@@ -391,12 +456,12 @@ impl Engine {
 
     /// Starts a new log file under the old name.
     pub async fn reopen_log(&self, pod_uid: &str, id: &str) -> Result<()> {
-        ask(&self.pod_dir(pod_uid), &Request::ReopenLog { id: id.to_owned() }).await.map(drop)
+        ask(&self.folders.pod(pod_uid), &Request::ReopenLog { id: id.to_owned() }).await.map(drop)
     }
 
     /// What the pod and each of its containers (by id) use.
     pub async fn usage(&self, pod_uid: &str) -> Result<(Usage, BTreeMap<String, Usage>)> {
-        let (pod, state) = (self.spec_of(pod_uid)?, self.state(pod_uid).await?);
+        let (pod, state) = (self.folders.spec(pod_uid)?, self.state(pod_uid).await?);
         let path = self.cgroups.pod(&pod.qos, pod_uid);
         let containers = state.containers.into_iter().map(|own| {
             let usage = self.cgroups.usage(&path.join(&own.id));
@@ -419,102 +484,13 @@ fn install(run_dir: &Path) -> std::io::Result<PathBuf> {
     let dir = run_dir.join("shim");
     std::fs::create_dir_all(&dir)?;
     let path = dir.join(format!("corten-shim-{hash:016x}"));
-    if path.exists() {
+    // One that is there was written by an engine; but it is run as root, so it is looked at.
+    if std::fs::read(&path).is_ok_and(|own| own == SHIM) {
         return Ok(path);
     }
-    let temporary = dir.join("corten-shim.tmp");
+    let temporary = dir.join(format!("corten-shim.{}.tmp", std::process::id()));
     std::fs::write(&temporary, SHIM)?;
     std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o700))?;
     std::fs::rename(&temporary, &path)?;
     Ok(path)
-}
-
-/// Names of all capabilities, by number.
-const CAPABILITIES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
-
-/// What containerd gives a container that asks for nothing.
-const DEFAULT: [&str; 14] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FSETID",
-    "FOWNER",
-    "MKNOD",
-    "NET_RAW",
-    "SETGID",
-    "SETUID",
-    "SETFCAP",
-    "SETPCAP",
-    "NET_BIND_SERVICE",
-    "SYS_CHROOT",
-    "KILL",
-    "AUDIT_WRITE",
-];
-
-/// The capabilities a container keeps, by number. Those that this process lacks are left out: nobody can give them.
-fn capabilities(spec: &ContainerSpec) -> Result<Vec<u32>> {
-    let all = |list: &[String]| list.iter().any(|name| name.eq_ignore_ascii_case("ALL"));
-    let plain = |name: &str| name.to_uppercase().trim_start_matches("CAP_").to_owned();
-    let mut kept: Vec<&str> = if spec.privileged || all(&spec.cap_add) {
-        CAPABILITIES.to_vec()
-    } else if all(&spec.cap_drop) {
-        Vec::new()
-    } else {
-        DEFAULT.to_vec()
-    };
-    for name in spec.cap_add.iter().map(|name| plain(name)).filter(|name| name != "ALL") {
-        let known = CAPABILITIES.iter().find(|own| **own == name);
-        let known = known.ok_or_else(|| Error::new("CreateContainerError", format!("unknown capability {name:?}")))?;
-        if !kept.contains(known) {
-            kept.push(known);
-        }
-    }
-    if !spec.privileged {
-        kept.retain(|own| !spec.cap_drop.iter().any(|name| plain(name) == **own));
-    }
-    let own = rustix::thread::capabilities(None).map(|sets| sets.permitted.bits()).unwrap_or(u64::MAX);
-    let numbers =
-        CAPABILITIES.iter().zip(0_u32..).filter(|(name, number)| kept.contains(name) && own & (1 << number) != 0);
-    Ok(numbers.map(|(_, number)| number).collect())
 }

@@ -4,6 +4,7 @@ use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use corten_shim::{Reply, Request, SOCKET};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -79,13 +80,32 @@ impl Connection {
     }
 }
 
+/// Reason of errors that say that a shim is gone.
+pub(crate) const GONE: &str = "PodLost";
+
+/// Longer than a shim takes for anything: it gives up on a container that does not start before this.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+pub(crate) fn gone(error: io::Error) -> Error {
+    Error::new(GONE, format!("the pod's shim does not answer: {error}"))
+}
+
 /// Asks a shim one thing.
 pub(crate) async fn ask(dir: &Path, request: &Request) -> Result<Reply> {
-    let gone = |error: io::Error| Error::new("PodLost", format!("the pod's shim does not answer: {error}"));
-    let mut connection = Connection::open(dir).await.map_err(gone)?;
-    connection.send(request).await.map_err(gone)?;
-    match connection.receive().await.map_err(gone)? {
-        Reply::Failed { reason, message } => Err(Error { reason, message }),
-        reply => Ok(reply),
+    Connection::open(dir).await.map_err(gone)?.ask(request).await
+}
+
+impl Connection {
+    /// Asks one thing, and waits for the answer.
+    pub(crate) async fn ask(&mut self, request: &Request) -> Result<Reply> {
+        let answer = async {
+            self.send(request).await?;
+            self.receive().await
+        };
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(Reply::Failed { reason, message })) => Err(Error { reason, message }),
+            Ok(answer) => answer.map_err(gone),
+            Err(_) => Err(Error::new("RuntimeError", format!("the pod's shim is busy for more than {PATIENCE:?}"))),
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! Starting a container's first process.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use corten_shim::Container;
 
-use crate::{root, security, sys};
+use crate::cgroup::Groups;
+use crate::{root, seccomp, security, sys};
 
 /// The streams of a new process, this side.
 pub(crate) struct Streams {
@@ -20,7 +21,8 @@ pub(crate) struct Streams {
 
 /// The streams of a new process, its side.
 pub(crate) struct Ends {
-    stdin: OwnedFd,
+    /// `None` for /dev/null: the container's own, since whoever has a descriptor may change the file's mode.
+    stdin: Option<OwnedFd>,
     stdout: OwnedFd,
     stderr: OwnedFd,
     tty: bool,
@@ -30,14 +32,14 @@ pub(crate) struct Ends {
 pub(crate) fn streams(tty: bool, stdin: bool) -> std::io::Result<(Streams, Ends)> {
     if tty {
         let (master, slave) = sys::open_pty()?;
-        let ends = Ends { stdin: slave.try_clone()?, stdout: slave.try_clone()?, stderr: slave, tty: true };
+        let ends = Ends { stdin: Some(slave.try_clone()?), stdout: slave.try_clone()?, stderr: slave, tty: true };
         return Ok((Streams { stdin: None, stdout: None, stderr: None, terminal: Some(master) }, ends));
     }
     let (stdin_end, stdin_own) = if stdin {
         let (reader, writer) = sys::pipe()?;
-        (reader, Some(writer))
+        (Some(reader), Some(writer))
     } else {
-        (File::open("/dev/null")?.into(), None)
+        (None, None)
     };
     let (stdout_own, stdout_end) = sys::pipe()?;
     let (stderr_own, stderr_end) = sys::pipe()?;
@@ -46,9 +48,12 @@ pub(crate) fn streams(tty: bool, stdin: bool) -> std::io::Result<(Streams, Ends)
 }
 
 impl Ends {
-    /// Makes them the process's own.
+    /// Makes them the process's own. Runs inside the container.
     pub(crate) fn take(&self) -> std::io::Result<()> {
-        sys::become_fd(self.stdin.as_fd(), 0)?;
+        match &self.stdin {
+            Some(stdin) => sys::become_fd(stdin.as_fd(), 0)?,
+            None => sys::become_fd(File::open("/dev/null")?.as_fd(), 0)?,
+        }
         sys::become_fd(self.stdout.as_fd(), 1)?;
         sys::become_fd(self.stderr.as_fd(), 2)?;
         if self.tty {
@@ -65,47 +70,64 @@ pub(crate) type Refusal = (String, String);
 pub(crate) fn start(container: &Container) -> Result<(i32, Streams), Refusal> {
     let create = |what: &str, error: std::io::Error| ("CreateContainerError".to_owned(), format!("{what}: {error}"));
     let (own, ends) = streams(container.tty, container.stdin).map_err(|error| create("cannot make streams", error))?;
-    let (gate, gate_key) = sys::pipe().map_err(|error| create("cannot make a pipe", error))?;
     let (report, report_end) = sys::pipe().map_err(|error| create("cannot make a pipe", error))?;
     let namespaces = libc::CLONE_NEWNS | if container.host_pid { 0 } else { libc::CLONE_NEWPID };
-    match sys::clone(namespaces).map_err(|error| create("cannot make the container's namespaces", error))? {
+    let mut groups = Groups::of(&container.cgroups);
+    match groups.fork(namespaces).map_err(|error| create("cannot make the container's namespaces", error))? {
         None => {
-            drop((gate_key, report, own));
+            drop((report, own));
             let mut report = File::from(report_end);
-            let (reason, message) = child(container, &ends, File::from(gate));
+            let (reason, message) = child(container, &ends, &groups);
             let _ = write!(report, "{reason}\n{message}");
             sys::exit_now(127)
         }
         Some(pid) => {
-            drop((ends, gate, report_end));
-            join(&container.cgroups, pid);
-            // Opens the gate: the child goes on inside its cgroups.
-            drop(gate_key);
-            let mut text = String::new();
-            let _ = File::from(report).read_to_string(&mut text);
-            match text.split_once('\n') {
-                None => Ok((pid, own)),
-                Some((reason, message)) => Err((reason.to_owned(), message.to_owned())),
-            }
+            drop((ends, report_end));
+            report_of(report, pid).map_or(Ok((pid, own)), Err)
         }
     }
 }
 
-/// Writes a pid into `cgroup.procs` files. A hierarchy that refuses limits nothing, which is logged by who reads this.
-pub(crate) fn join(procs: &[std::path::PathBuf], pid: i32) {
-    for path in procs {
-        if let Err(error) = std::fs::write(path, pid.to_string()) {
-            eprintln!("cannot join {}: {error}", path.display());
+/// How long a process may take to become its program, milliseconds.
+const START_TIMEOUT: i64 = 60_000;
+
+/// Waits until a process became its program; what it says otherwise. One that takes for ever (a file system that does not
+/// answer) is given up, since the whole pod waits.
+pub(crate) fn report_of(report: OwnedFd, pid: i32) -> Option<Refusal> {
+    let until = sys::now() / 1_000_000 + START_TIMEOUT;
+    let mut text = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let left = (until - sys::now() / 1_000_000).max(0);
+        let timeout = rustix::event::Timespec { tv_sec: left / 1000, tv_nsec: left % 1000 * 1_000_000 };
+        let mut fds = [rustix::event::PollFd::new(&report, rustix::event::PollFlags::IN)];
+        match rustix::event::poll(&mut fds, Some(&timeout)) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Ok(1..) => {}
+            Ok(0) | Err(_) => {
+                let _ = sys::kill(pid, libc::SIGKILL);
+                let message = format!("context deadline exceeded: not started within {} s", START_TIMEOUT / 1000);
+                return Some(("StartError".to_owned(), message));
+            }
+        }
+        match rustix::io::read(&report, &mut buffer) {
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(0) | Err(_) => break,
+            Ok(count) => text.extend_from_slice(&buffer[..count]),
         }
     }
+    let text = String::from_utf8_lossy(&text);
+    text.split_once('\n').map(|(reason, message)| (reason.to_owned(), message.to_owned()))
 }
 
 /// What the new process does until it becomes the program. Returns only to say why that failed.
-fn child(container: &Container, ends: &Ends, mut gate: File) -> Refusal {
-    let _ = gate.read(&mut [0]);
+fn child(container: &Container, ends: &Ends, groups: &Groups) -> Refusal {
+    let _ = sys::hide();
     let create = |message: String| ("CreateContainerError".to_owned(), message);
     let result = (|| -> Result<(), String> {
         let said = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
+        // Before anything else: what it takes from here on counts, and its limits hold.
+        groups.enter()?;
         rustix::process::setsid().map_err(|error| said("cannot start a session")(error.into()))?;
         sys::unshare(libc::CLONE_NEWCGROUP).map_err(said("cannot make a cgroup namespace"))?;
         let _ = std::fs::write("/proc/self/oom_score_adj", container.oom_score_adj.to_string());
@@ -115,11 +137,11 @@ fn child(container: &Container, ends: &Ends, mut gate: File) -> Refusal {
     if let Err(message) = result {
         return create(message);
     }
-    become_program(container, &container.args)
+    become_program(container, &container.args, container.tty)
 }
 
 /// Gives up what the container may not have, and executes. This process is inside the container by now.
-pub(crate) fn become_program(container: &Container, args: &[String]) -> Refusal {
+pub(crate) fn become_program(container: &Container, args: &[String], tty: bool) -> Refusal {
     let failed = |message: String| ("StartError".to_owned(), message);
     let prepared = (|| -> Result<Vec<String>, String> {
         let said = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
@@ -132,22 +154,21 @@ pub(crate) fn become_program(container: &Container, args: &[String]) -> Refusal 
             security::no_new_privileges().map_err(said("cannot set no_new_privs"))?;
         }
         let filtered = container.seccomp && !container.privileged;
+        // Without no_new_privs only root may set a filter, so it comes before the user; with it, as late as possible.
+        let filter = || seccomp::apply(&container.capabilities).map_err(said("cannot set the seccomp profile"));
         if filtered && !container.no_new_privileges {
-            security::seccomp(&container.capabilities)?;
+            filter()?;
         }
+        sys::give_streams(ids.uid);
+        sys::close_on_exec().map_err(said("cannot close descriptors"))?;
         security::bound(&container.capabilities).map_err(said("cannot drop capabilities"))?;
         security::switch(&ids).map_err(said("cannot become the user"))?;
-        if ids.uid == 0 {
-            security::limit(&container.capabilities).map_err(said("cannot limit capabilities"))?;
-        }
+        let kept: &[u32] = if ids.uid == 0 { &container.capabilities } else { &[] };
+        security::limit(kept).map_err(said("cannot limit capabilities"))?;
         if filtered && container.no_new_privileges {
-            security::seccomp(&container.capabilities)?;
+            filter()?;
         }
-        let mut env = container.env.clone();
-        if !env.iter().any(|entry| entry.starts_with("HOME=")) {
-            env.push(format!("HOME={}", ids.home));
-        }
-        Ok(env)
+        Ok(environment(container, &ids.home, tty))
     })();
     let env = match prepared {
         Ok(env) => env,
@@ -163,6 +184,25 @@ pub(crate) fn become_program(container: &Container, args: &[String]) -> Refusal 
     failed(format!("exec {program:?}: {}", plain(&error)))
 }
 
+const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The container's environment, with what every program may expect.
+fn environment(container: &Container, home: &str, tty: bool) -> Vec<String> {
+    let mut env = container.env.clone();
+    let mut usual = |name: &str, value: &str| {
+        if !env.iter().any(|entry| entry.strip_prefix(name).is_some_and(|rest| rest.starts_with('='))) {
+            env.push(format!("{name}={value}"));
+        }
+    };
+    usual("PATH", USUAL_PATH);
+    usual("HOME", home);
+    usual("HOSTNAME", &rustix::system::uname().nodename().to_string_lossy());
+    if tty {
+        usual("TERM", "xterm");
+    }
+    env
+}
+
 /// The file that a command's name means, in words that users of other runtimes know.
 fn find(name: &str, env: &[String]) -> Result<String, String> {
     let is_program = |path: &Path| {
@@ -176,11 +216,7 @@ fn find(name: &str, env: &[String]) -> Result<String, String> {
             Ok(_) => Ok(name.to_owned()),
         };
     }
-    let path = env
-        .iter()
-        .rev()
-        .find_map(|entry| entry.strip_prefix("PATH="))
-        .unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    let path = env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(USUAL_PATH);
     let found = path.split(':').map(|folder| Path::new(folder).join(name)).find(|path| is_program(path));
     let missing = || format!("exec: {name:?}: executable file not found in $PATH");
     found.map(|path| path.display().to_string()).ok_or_else(missing)

@@ -1,12 +1,13 @@
 //! Running a further command in a container.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::AsFd;
 
 use corten_shim::Container;
 
-use crate::container::{Refusal, Streams, become_program, join, streams};
+use crate::cgroup::Groups;
+use crate::container::{Refusal, Streams, become_program, report_of, streams};
 use crate::sys;
 
 /// Starts a command beside the container's first process.
@@ -19,7 +20,6 @@ pub(crate) fn start(
 ) -> Result<(i32, Streams), Refusal> {
     let failed = |what: &str, error: std::io::Error| ("StartError".to_owned(), format!("{what}: {error}"));
     let (own, ends) = streams(tty, stdin).map_err(|error| failed("cannot make streams", error))?;
-    let (gate, gate_key) = sys::pipe().map_err(|error| failed("cannot make a pipe", error))?;
     let (report, report_end) = sys::pipe().map_err(|error| failed("cannot make a pipe", error))?;
     let open = |kind: &str| File::open(format!("/proc/{pid}/ns/{kind}"));
     let namespaces = (|| Ok((open("pid")?, open("mnt")?, open("cgroup")?)))();
@@ -28,40 +28,36 @@ pub(crate) fn start(
         File::open("/proc/self/ns/pid").map_err(|error| failed("cannot find this process's namespace", error))?;
     // Only children go into a PID namespace that is joined; so this process joins it for the time of the fork.
     sys::setns(pid_space.as_fd(), libc::CLONE_NEWPID).map_err(|error| failed("cannot join the container", error))?;
-    let forked = sys::fork();
+    let mut groups = Groups::of(&container.cgroups);
+    let forked = groups.fork(0);
     let back = sys::setns(home.as_fd(), libc::CLONE_NEWPID);
     match forked.map_err(|error| failed("cannot fork", error))? {
         None => {
-            drop((gate_key, report, own));
+            drop((report, own));
             let mut report = File::from(report_end);
-            let _ = File::from(gate).read(&mut [0]);
-            let inside = rustix::process::setsid()
-                .map_err(std::io::Error::from)
-                .map(drop)
+            let _ = sys::hide();
+            let _ = std::fs::write("/proc/self/oom_score_adj", container.oom_score_adj.to_string());
+            let inside = groups
+                .enter()
+                .map_err(std::io::Error::other)
+                .and_then(|()| rustix::process::setsid().map(drop).map_err(std::io::Error::from))
                 .and_then(|()| sys::setns(cgroup.as_fd(), libc::CLONE_NEWCGROUP))
                 .and_then(|()| sys::setns(mounts.as_fd(), libc::CLONE_NEWNS))
                 .and_then(|()| ends.take());
             let (reason, message) = match inside {
                 Err(error) => ("StartError".to_owned(), format!("cannot enter the container: {error}")),
-                Ok(()) => become_program(container, args),
+                Ok(()) => become_program(container, args, tty),
             };
             let _ = write!(report, "{reason}\n{message}");
             sys::exit_now(126)
         }
         Some(child) => {
-            drop((ends, gate, report_end));
+            drop((ends, report_end));
             if let Err(error) = back {
                 let _ = sys::kill(child, libc::SIGKILL);
                 return Err(failed("cannot leave the container's namespace", error));
             }
-            join(&container.cgroups, child);
-            drop(gate_key);
-            let mut text = String::new();
-            let _ = File::from(report).read_to_string(&mut text);
-            match text.split_once('\n') {
-                None => Ok((child, own)),
-                Some((reason, message)) => Err((reason.to_owned(), message.to_owned())),
-            }
+            report_of(report, child).map_or(Ok((child, own)), Err)
         }
     }
 }

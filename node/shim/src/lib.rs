@@ -44,7 +44,7 @@ pub struct Container {
     pub image: String,
     /// Layers of the image, topmost first.
     pub layers: Vec<PathBuf>,
-    /// Holds `upper`, `work` and `root`.
+    /// Holds `upper` and `work`; in its own mount namespace, the root.
     pub dir: PathBuf,
     /// Program and arguments.
     pub args: Vec<String>,
@@ -82,6 +82,9 @@ pub struct Container {
     pub stdin_once: bool,
     /// `oom_score_adj`, best effort.
     pub oom_score_adj: i32,
+    /// Nothing but mounts can keep it from the machine's devices: its root file system must not offer any.
+    #[serde(default)]
+    pub no_devices: bool,
 }
 
 /// A bind mount, or a fresh tmpfs if `source` is empty.
@@ -143,6 +146,8 @@ pub enum Request {
         /// Which.
         signal: i32,
     },
+    /// Kill this connection's command.
+    Kill,
     /// Start a new log file under the old name.
     ReopenLog {
         /// Container.

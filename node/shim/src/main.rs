@@ -6,14 +6,17 @@
 #![expect(unsafe_code, reason = "forks, namespaces and descriptors are what this program is about")]
 #![expect(clippy::disallowed_methods, reason = "the shim is a shell of its own: it reads the clock and ends itself")]
 
+mod cgroup;
 mod container;
 mod exec;
 mod log;
 mod root;
+mod seccomp;
 mod security;
 mod server;
 mod socket;
 mod sys;
+mod tap;
 
 use std::io::Write;
 
@@ -31,7 +34,8 @@ fn main() {
         Ok(pair) => pair,
         Err(error) => fail(&format!("cannot make a pipe: {error}")),
     };
-    match sys::fork() {
+    let mut groups = cgroup::Groups::of(&config.cgroups);
+    match groups.fork(0) {
         Err(error) => fail(&format!("cannot fork: {error}")),
         Ok(Some(_)) => {
             drop(writer);
@@ -45,7 +49,7 @@ fn main() {
         Ok(None) => {
             drop(reader);
             let mut writer = std::fs::File::from(writer);
-            match server::Server::start(config) {
+            match groups.enter().and_then(|()| server::Server::start(config)) {
                 Err(message) => {
                     let _ = writer.write_all(message.as_bytes());
                 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -12,7 +12,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::container::{self, Streams};
 use crate::log::Log;
-use crate::{exec, socket, sys};
+use crate::tap::Tap;
+use crate::{cgroup, exec, socket, sys};
 
 /// Bytes that are read at one go.
 const CHUNK: usize = 32 << 10;
@@ -26,13 +27,8 @@ struct Own {
     terminal: Option<OwnedFd>,
     /// stdout and stderr, until they end.
     outputs: [Option<OwnedFd>; 2],
-    /// Where else the output goes, and who is told of the end.
-    attached: Vec<Attached>,
-}
-
-struct Attached {
-    connection: u64,
-    outputs: [Option<OwnedFd>; 2],
+    /// Connections that are told of the end.
+    attached: Vec<u64>,
 }
 
 /// A command that runs.
@@ -55,7 +51,11 @@ enum Source {
     Children,
     Connection(u64),
     Output(usize, usize),
+    Tap(usize),
 }
+
+/// How long a peer may keep this process waiting for the rest of a message, or for room to answer.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 pub(crate) struct Server {
     config: PodConfig,
@@ -65,6 +65,8 @@ pub(crate) struct Server {
     commands: BTreeMap<i32, Command>,
     connections: BTreeMap<u64, Connection>,
     next_connection: u64,
+    /// Where else containers' output goes.
+    taps: Vec<Tap>,
     stopping: bool,
 }
 
@@ -73,9 +75,11 @@ impl Server {
     pub(crate) fn start(config: PodConfig) -> Result<Self, String> {
         let said = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
         rustix::process::setsid().map_err(|error| said("cannot start a session")(error.into()))?;
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        // The last of the pod to be killed for memory. Best effort: it takes a capability.
+        let _ = std::fs::write("/proc/self/oom_score_adj", "-998");
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .map_err(|error| said("cannot become a subreaper")(error.into()))?;
-        container::join(&config.cgroups, i32::try_from(std::process::id()).unwrap_or(0));
         let mut namespaces = libc::CLONE_NEWUTS;
         if !config.host_network {
             namespaces |= libc::CLONE_NEWNET;
@@ -87,6 +91,9 @@ impl Server {
         sys::set_hostname(&config.hostname).map_err(said("cannot set the host name"))?;
         if !config.host_network {
             sys::loopback_up().map_err(said("cannot set the loopback interface up"))?;
+            // As containerd does: any user may listen on any port of the pod, and ping.
+            let _ = std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+            let _ = std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
         }
         let path = config.dir.join(SOCKET);
         let _ = std::fs::remove_file(&path);
@@ -103,6 +110,7 @@ impl Server {
             commands: BTreeMap::new(),
             connections: BTreeMap::new(),
             next_connection: 0,
+            taps: Vec::new(),
             stopping: false,
         })
     }
@@ -125,34 +133,50 @@ impl Server {
                     Source::Children => self.reap(),
                     Source::Connection(id) => self.serve(id),
                     Source::Output(index, stream) => self.copy(index, stream, &mut buffer),
+                    Source::Tap(index) => {
+                        if let Some(tap) = self.taps.get_mut(index) {
+                            tap.flush(sys::now());
+                        }
+                    }
                 }
             }
+            self.taps.retain(|tap| !tap.is_done(sys::now()));
         }
     }
 
     fn wait(&self) -> rustix::io::Result<Vec<Source>> {
         let mut sources = vec![Source::Listener, Source::Children];
-        let mut fds: Vec<BorrowedFd<'_>> = vec![self.listener.as_fd(), self.children.as_fd()];
+        let mut fds: Vec<(BorrowedFd<'_>, PollFlags)> =
+            vec![(self.listener.as_fd(), PollFlags::IN), (self.children.as_fd(), PollFlags::IN)];
         for (id, connection) in &self.connections {
             sources.push(Source::Connection(*id));
-            fds.push(connection.stream.as_fd());
+            fds.push((connection.stream.as_fd(), PollFlags::IN));
         }
         for (index, own) in self.containers.iter().enumerate() {
             for (stream, output) in own.outputs.iter().enumerate() {
-                if let Some(output) = output {
+                let held_up = self.taps.iter().any(|tap| tap.holds_up(&own.state.id, stream));
+                if let Some(output) = output.as_ref().filter(|_| !held_up) {
                     sources.push(Source::Output(index, stream));
-                    fds.push(output.as_fd());
+                    fds.push((output.as_fd(), PollFlags::IN));
                 }
             }
         }
-        let mut polled: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-        poll(&mut polled, None)?;
+        for (index, tap) in self.taps.iter().enumerate().filter(|(_, tap)| tap.waits()) {
+            sources.push(Source::Tap(index));
+            fds.push((tap.as_fd(), PollFlags::OUT));
+        }
+        let mut polled: Vec<PollFd<'_>> = fds.iter().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
+        let second = rustix::event::Timespec { tv_sec: 1, tv_nsec: 0 };
+        poll(&mut polled, self.taps.iter().any(Tap::waits).then_some(&second))?;
         let ready = polled.iter().zip(sources).filter(|(fd, _)| !fd.revents().is_empty());
         Ok(ready.map(|(_, source)| source).collect())
     }
 
     fn accept(&mut self) {
         if let Ok((stream, _)) = self.listener.accept() {
+            // One that stops in the middle of a message must not hold up the pod.
+            let _ = stream.set_read_timeout(Some(PATIENCE));
+            let _ = stream.set_write_timeout(Some(PATIENCE));
             let id = self.next_connection;
             self.next_connection += 1;
             self.connections.insert(id, Connection { stream, watches: false, terminal: None });
@@ -175,9 +199,17 @@ impl Server {
                 }
                 None
             }
+            Request::Kill => {
+                let command = self.commands.iter().find(|(_, command)| command.connection == id);
+                if let Some((pid, _)) = command {
+                    let _ = sys::kill(*pid, libc::SIGKILL);
+                }
+                None
+            }
             Request::Signal { id: container, signal } => Some(self.signal(&container, signal)),
             Request::ReopenLog { id: container } => Some(self.reopen(&container)),
             Request::Remove { id: container } => {
+                self.reap();
                 self.containers.retain(|own| own.state.id != container || own.state.exit.is_none());
                 let _ = std::fs::remove_file(exit_file(&self.config.dir, &container));
                 Some(Reply::Done)
@@ -212,12 +244,10 @@ impl Server {
     /// Forgets a connection, and what it was attached to.
     fn hang_up(&mut self, id: u64) {
         self.connections.remove(&id);
+        // What a container said before it ended is still delivered.
+        self.taps.retain(|tap| tap.connection != id || tap.has_ended());
         for own in &mut self.containers {
-            let before = own.attached.len();
-            own.attached.retain(|attached| attached.connection != id);
-            if own.attached.len() < before && own.spec.stdin_once {
-                own.stdin = None;
-            }
+            own.attached.retain(|attached| *attached != id);
         }
     }
 
@@ -226,6 +256,10 @@ impl Server {
     }
 
     fn start_container(&mut self, spec: Container) -> Reply {
+        if let Some(own) = self.find(&spec.id) {
+            // Asked twice, by a daemon that did not hear the answer.
+            return Reply::Started(own.state.clone());
+        }
         let mut log = match Log::open(&spec.log_path) {
             Ok(log) => log,
             Err(error) => {
@@ -297,22 +331,28 @@ impl Server {
         if own.state.pid.is_none() {
             return Some(ended(id));
         }
-        let input = own.terminal.as_ref().or(own.stdin.as_ref()).and_then(|fd| fd.try_clone().ok());
         let terminal = own.terminal.as_ref().and_then(|fd| fd.try_clone().ok());
-        let (mut sent, mut present, mut outputs) = (Vec::new(), [input.is_some(), false, false], [None, None]);
+        let input = match &own.terminal {
+            Some(terminal) => terminal.try_clone().ok(),
+            // Given away: the container sees the end of it when the one attached has closed it or is gone.
+            None if own.spec.stdin_once => own.stdin.take(),
+            None => own.stdin.as_ref().and_then(|fd| fd.try_clone().ok()),
+        };
+        let (mut sent, mut present, mut taps) = (Vec::new(), [input.is_some(), false, false], Vec::new());
         sent.extend(input);
         for stream in 0..2 {
-            if stream == 1 && own.terminal.is_some() {
+            if own.outputs[stream].is_none() {
                 continue;
             }
             if let Ok((reader, writer)) = sys::pipe() {
                 let _ = sys::set_nonblocking(writer.as_fd());
                 sent.push(reader);
                 present[stream + 1] = true;
-                outputs[stream] = Some(writer);
+                taps.push(Tap::new(id, stream, connection, writer));
             }
         }
-        own.attached.push(Attached { connection, outputs });
+        own.attached.push(connection);
+        self.taps.extend(taps);
         if let Some(own) = self.connections.get_mut(&connection) {
             own.terminal = terminal;
         }
@@ -348,15 +388,8 @@ impl Server {
             Ok(count @ 1..) => {
                 let bytes = &buffer[..count];
                 own.log.write(stream, bytes, sys::now());
-                for attached in &mut own.attached {
-                    // One that does not read loses output rather than holding up the container.
-                    if let Some(fd) = &attached.outputs[stream] {
-                        let _ = File::from(match fd.try_clone() {
-                            Ok(fd) => fd,
-                            Err(_) => continue,
-                        })
-                        .write(bytes);
-                    }
+                for tap in self.taps.iter_mut().filter(|tap| tap.is_of(&own.state.id, stream)) {
+                    tap.write(bytes, sys::now());
                 }
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
@@ -364,7 +397,7 @@ impl Server {
             Ok(_) | Err(_) => {
                 own.log.finish(stream, sys::now());
                 own.outputs[stream] = None;
-                own.attached.iter_mut().for_each(|attached| attached.outputs[stream] = None);
+                self.taps.iter_mut().filter(|tap| tap.is_of(&own.state.id, stream)).for_each(Tap::end);
             }
         }
     }
@@ -398,14 +431,18 @@ impl Server {
                 }
             }
             let own = &mut self.containers[index];
-            exit.oom_killed = signal == libc::SIGKILL && own.spec.oom_file.as_deref().is_some_and(killed_for_memory);
+            exit.oom_killed = code != 0 && own.spec.oom_file.as_deref().is_some_and(killed_for_memory);
+            if own.spec.host_pid {
+                // Without a PID namespace nothing else ends what it started.
+                cgroup::kill_all(&own.spec.cgroups);
+            }
             own.state.pid = None;
             own.state.exit = Some(exit.clone());
             own.stdin = None;
             let (id, attached) = (own.state.id.clone(), std::mem::take(&mut own.attached));
             record(&self.config.dir, &own.state);
             for attached in attached {
-                self.tell(attached.connection, &Reply::Ended(exit.clone()), &[]);
+                self.tell(attached, &Reply::Ended(exit.clone()), &[]);
             }
             let watchers: Vec<u64> =
                 self.connections.iter().filter(|(_, own)| own.watches).map(|(id, _)| *id).collect();
@@ -424,13 +461,7 @@ impl Server {
         }
         // Killed processes end at once unless the kernel holds them; they must not outlive the shim as orphans.
         for _ in 0..500 {
-            while sys::reap().is_some_and(|(pid, _)| {
-                self.containers
-                    .iter_mut()
-                    .filter(|own| own.state.pid == Some(pid))
-                    .for_each(|own| own.state.pid = None);
-                true
-            }) {}
+            self.reap();
             if self.containers.iter().all(|own| own.state.pid.is_none()) {
                 break;
             }

@@ -26,17 +26,27 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
-/// The child's pid in the parent, `None` in the child.
-pub(crate) fn fork() -> io::Result<Option<i32>> {
-    clone(0)
-}
-
-/// As `fork`, with new namespaces.
+/// Forks, with new namespaces: the child's pid in the parent, `None` in the child.
 pub(crate) fn clone(flags: libc::c_int) -> io::Result<Option<i32>> {
     let flags = libc::c_ulong::try_from(flags | libc::SIGCHLD).unwrap_or(0);
     // SAFETY: without CLONE_VM this is a fork; this program has one thread, so the child may go on with anything.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) };
-    match i32::try_from(pid) {
+    forked(unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) })
+}
+
+/// As `clone`; the child is in this version-2 cgroup from the beginning.
+pub(crate) fn clone_into(flags: libc::c_int, cgroup: BorrowedFd<'_>) -> io::Result<Option<i32>> {
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
+    // SAFETY: a structure of numbers, for which zero means nothing.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = u64::try_from(flags).unwrap_or(0) | INTO_CGROUP;
+    arguments.exit_signal = u64::try_from(libc::SIGCHLD).unwrap_or(0);
+    arguments.cgroup = u64::try_from(cgroup.as_raw_fd()).unwrap_or(0);
+    // SAFETY: as `clone`; the structure lives through the call, and its size goes with it.
+    forked(unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) })
+}
+
+fn forked(result: libc::c_long) -> io::Result<Option<i32>> {
+    match i32::try_from(result) {
         Ok(0) => Ok(None),
         Ok(pid @ 1..) => Ok(Some(pid)),
         _ => Err(io::Error::last_os_error()),
@@ -161,9 +171,61 @@ pub(crate) fn reset_signals() {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
-        // Rust ignores SIGPIPE, and that is inherited.
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        // Rust ignores SIGPIPE, `nohup` ignores SIGHUP, and that is inherited. Two cannot be set: that is no matter.
+        for signal in 1..=LAST_SIGNAL {
+            libc::signal(signal, libc::SIG_DFL);
+        }
     }
+}
+
+const LAST_SIGNAL: libc::c_int = 64;
+
+/// Keeps processes of a container from looking into this one (and from opening its program by /proc/<pid>/exe) while it
+/// is on its way into the container. The next exec undoes it.
+pub(crate) fn hide() -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }).map(drop)
+}
+
+/// Marks all descriptors but the standard ones to be closed by exec.
+pub(crate) fn close_on_exec() -> io::Result<()> {
+    let flags = libc::c_int::try_from(libc::CLOSE_RANGE_CLOEXEC).unwrap_or(0);
+    // SAFETY: the descriptors stay open as long as their owners are here.
+    check(unsafe { libc::close_range(3, libc::c_uint::MAX, flags) }).map(drop)
+}
+
+/// Gives standard input, output and error to a user, so that the program may open /dev/stdout anew. What cannot be given
+/// (a device, a read-only file) stays as it is.
+pub(crate) fn give_streams(uid: u32) {
+    for number in 0..=2 {
+        // SAFETY: the structure lives through the calls; the numbers are descriptors of this process.
+        unsafe {
+            let mut stat: libc::stat = std::mem::zeroed();
+            let is_null =
+                |stat: &libc::stat| stat.st_mode & libc::S_IFMT == libc::S_IFCHR && libc::major(stat.st_rdev) == 1;
+            if libc::fstat(number, &raw mut stat) == 0 && stat.st_uid != uid && !is_null(&stat) {
+                libc::fchown(number, uid, libc::gid_t::MAX);
+            }
+        }
+    }
+}
+
+/// Makes a mount read-only, by a descriptor of it; what is mounted below stays as it is.
+pub(crate) fn read_only(mount: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes =
+        libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: an empty path with AT_EMPTY_PATH means the descriptor; the structure's size goes with it.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw mut attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    check(i32::try_from(result).unwrap_or(-1)).map(drop)
 }
 
 /// Nanoseconds of Unix time.

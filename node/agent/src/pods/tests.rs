@@ -8,7 +8,7 @@ use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
 use super::model::{ImageState, Observed, Sandbox, Slot, Stop, Stopping};
-use super::plan::plan;
+use super::plan::{Action, Plan, plan};
 use super::status::status;
 use crate::ports::{ContainerState, Exit};
 
@@ -281,6 +281,18 @@ fn init_containers_run_one_by_one_and_sidecars_stay() {
         Stop { container: "side", until: 1970-01-01T00:02:09Z, why: "Stopping container side" }
     "#]],
     );
+}
+
+#[test]
+fn asking_again_does_not_put_off_the_end() {
+    let observed = stopping(with([("c", running(0))]), 5);
+    let Some(Action::Stop { until, .. }) = plan(&one(), &observed, at(121)).actions.pop() else {
+        panic!("it is not stopped");
+    };
+    let mut slot = running(0);
+    slot.stopping = Some(Stopping::until(until));
+    let again = plan(&one(), &stopping(with([("c", slot)]), 5), at(122));
+    assert_eq!(again, Plan { actions: vec![], wake: Some(at(125)) });
 }
 
 /// The status as one line per subject.

@@ -156,14 +156,35 @@ impl Target {
 fn patch(uid: &str, status: &PodStatus) -> Value {
     let mut body = json!({"metadata": {"uid": uid}, "status": status});
     for list in ["podIPs", "hostIPs"] {
-        if let Some(items) = body["status"][list].as_array_mut() {
+        if let Some(items) = body["status"].get_mut(list).and_then(Value::as_array_mut) {
             items.insert(0, json!({"$patch": "replace"}));
         }
     }
-    for field in ["reason", "message"] {
-        if body["status"].get(field).is_none() {
-            body["status"][field] = Value::Null;
+    let unset = |part: &mut Value| {
+        for field in ["reason", "message"] {
+            if part.get(field).is_none() {
+                part[field] = Value::Null;
+            }
         }
-    }
+    };
+    unset(&mut body["status"]);
+    let conditions = body["status"].get_mut("conditions").and_then(Value::as_array_mut);
+    conditions.into_iter().flatten().for_each(unset);
     body
+}
+
+#[cfg(test)]
+mod tests {
+    use corten_api::api::core::v1::PodCondition;
+
+    use super::*;
+
+    #[test]
+    fn what_no_longer_holds_is_removed_from_conditions() {
+        let ready = PodCondition { type_: "Ready".to_owned(), status: "True".to_owned(), ..PodCondition::default() };
+        let status = PodStatus { conditions: Some(vec![ready]), ..PodStatus::default() };
+        let condition = json!({"type": "Ready", "status": "True", "reason": null, "message": null});
+        let wanted = json!({"conditions": [condition], "reason": null, "message": null});
+        assert_eq!(patch("u", &status), json!({"metadata": {"uid": "u"}, "status": wanted}));
+    }
 }

@@ -1,6 +1,7 @@
 //! Benchmarks against the real program. `cargo xtask bench first-light` builds all it needs.
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Benchmarks of Corten.
@@ -20,9 +21,16 @@ enum Benchmark {
     },
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().benchmark {
-        Benchmark::FirstLight { runs } => print!("{}", corten_e2e::bench::first_light(runs)?),
+fn main() -> ExitCode {
+    let Benchmark::FirstLight { runs } = Arguments::parse().benchmark;
+    match corten_e2e::bench::first_light(runs) {
+        Ok(table) => {
+            print!("{table}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
-    Ok(())
 }

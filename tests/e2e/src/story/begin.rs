@@ -34,3 +34,14 @@ pub(super) fn rollout(sandbox: &Sandbox) -> Result<String> {
     ensure!(pods.iter().all(|pod| pod.restarts == 0), "{pods:?}");
     Ok(said.trim().lines().last().unwrap_or_default().to_owned())
 }
+
+pub(super) fn apply_again(sandbox: &Sandbox) -> Result<String> {
+    let said = cluster::apply(sandbox, "web.yaml")?;
+    // Write-only `stringData` is never read back, so kubectl cannot know: the same with upstream.
+    let changed: Vec<&str> = said.lines().filter(|line| !line.ends_with(" unchanged")).collect();
+    ensure!(changed == ["secret/web configured"], "{said}");
+    let resources = sandbox.kubectl(["api-resources", "-o", "name"]).run()?;
+    let again = sandbox.kubectl(["api-resources", "-o", "name"]).run()?;
+    ensure!(resources == again && again.contains("deployments.apps"), "discovery from the cache differs: {again}");
+    Ok(format!("and {} kinds are served", again.lines().count()))
+}

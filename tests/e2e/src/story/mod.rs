@@ -25,6 +25,7 @@ pub const BEGINNING: Chapter = &[
     ("import the application's images", begin::import),
     ("apply one file: namespace, config, secret, deployment, service", begin::apply),
     ("kubectl rollout status", begin::rollout),
+    ("apply it again: nothing changes", begin::apply_again),
 ];
 /// Everything that people look at first.
 pub const LOOKING: Chapter = &[
@@ -40,6 +41,7 @@ pub const LOOKING: Chapter = &[
 pub const REPAIR: Chapter = &[
     ("kill a container's process: it is restarted", repair::kill_container),
     ("delete a pod: it is replaced", repair::delete_pod),
+    ("delete a pod that ignores SIGTERM: it is killed when its time is over", repair::delete_stubborn),
     ("fail a readiness probe: the pod leaves the endpoints", repair::fail_readiness),
 ];
 /// The cluster's own process dies.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use corten_testkit::{Sandbox, eventually};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 
 use crate::cluster::{PATIENCE, endpoints, kubectl, processes, ready_pods, web_pods};
 
@@ -35,6 +36,20 @@ pub(super) fn delete_pod(sandbox: &Sandbox) -> Result<String> {
         pod.name,
         now.iter().map(|own| own.name.as_str()).collect::<Vec<_>>().join(", ")
     ))
+}
+
+pub(super) fn delete_stubborn(sandbox: &Sandbox) -> Result<String> {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "stubborn"}, "spec": {
+        "terminationGracePeriodSeconds": 2,
+        "containers": [{"name": "c", "image": "localhost/testbox:v1", "args": ["stubborn"]}],
+    }});
+    sandbox.kubectl(["-n", "demo", "apply", "-f", "-"]).input(pod.to_string()).run()?;
+    kubectl(sandbox, &["wait", "--for=condition=Ready", "pod/stubborn", "--timeout=30s"])?;
+    let start = Instant::now();
+    kubectl(sandbox, &["delete", "pod", "stubborn"])?;
+    let took = start.elapsed().as_secs_f64();
+    ensure!((1.5..8.0).contains(&took), "it took {took:.1} s to end a pod with a grace of 2 s");
+    Ok(format!("gone after {took:.1} s of a grace of 2 s"))
 }
 
 pub(super) fn fail_readiness(sandbox: &Sandbox) -> Result<String> {

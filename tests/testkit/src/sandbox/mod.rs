@@ -143,13 +143,15 @@ impl Sandbox {
             .args(words)
     }
 
+    /// `corten image …`
+    pub fn corten_image<W: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = W>) -> Program {
+        self.inside([&self.corten]).args(["image"]).args(words)
+    }
+
     /// `corten image import` of a version of the test application.
     pub fn import(&self, version: &str) -> Result<String> {
         let (file, data) = (self.image(version), self.data_dir());
-        self.inside([&self.corten])
-            .args(["image", "import"])
-            .args([file.as_os_str(), OsStr::new("--data-dir"), data.as_os_str()])
-            .run()
+        self.corten_image(["import"]).args([file.as_os_str(), OsStr::new("--data-dir"), data.as_os_str()]).run()
     }
 
     /// `corten up` with all that keeps it inside this sandbox.
