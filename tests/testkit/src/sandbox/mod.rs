@@ -1,12 +1,13 @@
 //! A place of its own for a real cluster: network namespace, folders, cgroup.
 
+mod background;
 mod remains;
 
 use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::program::Program;
+pub use background::Background;
 pub use remains::sweep;
 
 /// Where the network namespaces' names are.
@@ -215,7 +217,7 @@ impl Sandbox {
         let prepare = move |command: &mut Command| {
             command.stdin(std::process::Stdio::null()).stdout(file).stderr(other);
         };
-        Ok(Background(program.spawn(prepare)?))
+        Background::start(program, prepare)
     }
 
     /// The real kubectl.
@@ -279,29 +281,6 @@ impl Drop for Sandbox {
             eprintln!("{}: {error:#}", self.name);
         }
         remains::remove(&self.name);
-    }
-}
-
-/// A program that is killed when this is dropped.
-pub struct Background(Child);
-
-impl Background {
-    /// Process id.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.0.id()
-    }
-
-    /// Waits until it ends by itself; its exit code.
-    pub fn wait(mut self) -> Result<i32> {
-        Ok(self.0.wait().context("cannot wait")?.code().unwrap_or(-1))
-    }
-}
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
