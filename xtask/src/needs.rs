@@ -9,6 +9,7 @@ pub(crate) const MUST_RUN: &str = "CORTEN_MUST_RUN";
 /// Test programs that make namespaces, all of their tests.
 const PROGRAMS: &[(&str, &str)] = &[
     ("corten-e2e", "commands"),
+    ("corten-e2e", "interrupt"),
     ("corten-e2e", "old_kubectl"),
     ("corten-e2e", "story"),
     ("corten-network", "links"),
