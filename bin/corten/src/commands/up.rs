@@ -78,6 +78,8 @@ fn detach(settings: &Settings) -> anyhow::Result<ExitCode> {
         .arg0("corten")
         .args(std::env::args_os().skip(1))
         .arg("--background")
+        // Each thread that waits for the disk would get a pool of its own, and keep it.
+        .env("MALLOC_ARENA_MAX", "2")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
