@@ -36,9 +36,15 @@ pub(crate) fn stop(data_dir: &Path, run_dir: &Path) -> anyhow::Result<Remains> {
             settings.run_dir.display()
         );
     }
-    let running = instance::find(run_dir)?;
+    let mut running = instance::find(run_dir)?;
+    let mut namespace = None;
+    if let Some(own) = running.take() {
+        namespace = own.network_namespace()?;
+        // One that ends while it is looked at counts as one that had ended before.
+        running = namespace.is_some().then_some(own);
+    }
     let namespace = match &running {
-        Some(running) => Some(network_namespace::of(running.pid)?),
+        Some(_) => namespace,
         // Without a process to ask, only the namespace we are in can be meant, and only if it is the right one.
         None if known && settings.network_namespace == network_namespace::own()? => {
             Some(File::open("/proc/self/ns/net").context("cannot open this process's network namespace")?)

@@ -57,16 +57,18 @@ const CONTROLLERS: &[(&str, Controller)] = &[
 
 /// Runs all controllers until `cancel` fires.
 pub async fn run(client: Client, config: Config, cancel: CancellationToken) {
-    let informers = Informers::new(client.clone(), cancel.clone());
     let tasks = Tasks::new();
+    // Their own token, which the set itself fires when it stops them: an end after that is no surprise.
+    let stop = tasks.cancelled();
+    let informers = Informers::new(client.clone(), stop.clone());
     for (name, controller) in CONTROLLERS {
-        let context = Context::new(client.clone(), informers.clone(), config.clone(), cancel.clone(), name);
+        let context = Context::new(client.clone(), informers.clone(), config.clone(), stop.clone(), name);
         tasks.spawn(name, controller(context));
     }
     tokio::select! {
         () = cancel.cancelled() => {}
         // A controller that died took the others along; whoever runs this must know.
-        () = tasks.cancelled().cancelled_owned() => {}
+        () = stop.cancelled() => {}
     }
     tasks.stop(std::time::Duration::from_secs(1)).await;
 }

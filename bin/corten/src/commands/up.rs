@@ -105,6 +105,10 @@ fn detach(settings: &Settings) -> anyhow::Result<ExitCode> {
 fn serve(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let settings = settings(arguments)?;
     preflight::check(&settings)?;
+    // Waits for one that was killed just now and still holds its ports.
+    if let Some(error) = own_cluster(&settings) {
+        return Err(error);
+    }
     let listeners = Listeners::bind(&settings).map_err(|error| own_cluster(&settings).unwrap_or(error))?;
     preflight::folders(&settings)?;
     let _lock = Lock::take(&settings)?;
