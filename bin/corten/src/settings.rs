@@ -77,6 +77,20 @@ impl Settings {
         self.run_dir.join("agent")
     }
 
+    /// Folders of ours in the data or the run folder that nobody else may look into.
+    pub(crate) fn own_folders(&self, parent: &Path) -> Vec<PathBuf> {
+        let engine = self.engine();
+        let all = [
+            self.store_dir(),
+            self.images_dir(),
+            self.agent_dir(),
+            self.agent_run_dir(),
+            engine.data_dir,
+            engine.run_dir,
+        ];
+        all.into_iter().filter(|path| path.parent() == Some(parent)).collect()
+    }
+
     /// Folders and cgroup of the runtime.
     pub(crate) fn engine(&self) -> corten_runtime::EngineConfig {
         corten_runtime::EngineConfig {
