@@ -110,8 +110,10 @@ fn serve(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Err(error);
     }
     let listeners = Listeners::bind(&settings).map_err(|error| own_cluster(&settings).unwrap_or(error))?;
+    let _claim = network_namespace::claim()?;
     preflight::folders(&settings)?;
     let _lock = Lock::take(&settings)?;
+    settings.check_places()?;
     settings.save()?;
     if arguments.background {
         rustix::process::setsid().context("cannot leave the terminal")?;
