@@ -20,6 +20,10 @@ pub(crate) struct Remains {
     pub(crate) settings: Settings,
     /// Whether a process ran it until now.
     pub(crate) was_running: bool,
+    /// Whether there is a cluster in the data folder.
+    pub(crate) has_data: bool,
+    /// How many pods ran when it was stopped.
+    pub(crate) pods: usize,
     /// Where its links and rules are; `None` if that namespace cannot be reached from here.
     namespace: Option<File>,
 }
@@ -54,10 +58,28 @@ pub(crate) fn stop(data_dir: &Path, run_dir: &Path) -> anyhow::Result<Remains> {
     if let Some(running) = &running {
         running.stop(PATIENCE)?;
     }
-    Ok(Remains { settings, was_running: running.is_some(), namespace })
+    let pods = orphans(&settings)?;
+    Ok(Remains { settings, was_running: running.is_some(), has_data: known, pods, namespace })
+}
+
+/// How many pods run now that no process looks after them.
+pub(crate) fn orphans(settings: &Settings) -> anyhow::Result<usize> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(corten_runtime::running_pods(&settings.engine())))
+}
+
+/// A number of pods that run, for people.
+pub(crate) fn still_running(pods: usize) -> String {
+    if pods == 1 { "1 pod still runs".to_owned() } else { format!("{pods} pods still run") }
 }
 
 impl Remains {
+    /// What `down` and `reset` found, for people.
+    pub(crate) fn report(&self) -> Option<String> {
+        (!self.was_running && self.pods > 0)
+            .then(|| format!("The cluster's process was gone already; {}: ending them.", still_running(self.pods)))
+    }
+
     /// Ends all pods and removes what they had: processes, cgroups, mounts, links and rules. True if links and rules
     /// had to stay, since they are in a namespace that cannot be reached from here.
     pub(crate) fn remove_pods(&self) -> anyhow::Result<bool> {
@@ -123,9 +145,22 @@ mod tests {
         let mut settings = Settings::assumed(&data, &run);
         settings.kubeconfig = folder.path().join("admin.conf");
         settings.save().expect("saved");
-        let remains = Remains { settings, was_running: false, namespace: None };
+        let remains = Remains { settings, was_running: false, has_data: false, pods: 0, namespace: None };
         let foreign = remains.remove_files().expect("removed");
         assert_eq!(foreign, [data.join("thesis.tex").display().to_string()]);
         assert!(!run.exists() && !data.join("store").exists());
+    }
+
+    #[test]
+    fn pods_without_a_process_are_told_of() {
+        let settings = Settings::assumed(Path::new("/nowhere/data"), Path::new("/nowhere/run"));
+        assert_eq!(orphans(&settings).expect("counted"), 0);
+        let mut remains = Remains { settings, was_running: false, has_data: false, pods: 0, namespace: None };
+        assert_eq!(remains.report(), None);
+        remains.pods = 2;
+        let said = remains.report().unwrap_or_default();
+        assert!(said.contains("was gone already; 2 pods still run"), "{said}");
+        remains.was_running = true;
+        assert_eq!(remains.report(), None);
     }
 }

@@ -14,9 +14,14 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let (data_dir, run_dir) = arguments.places.absolute()?;
     let remains = remove::stop(&data_dir, &run_dir)?;
+    if let Some(report) = remains.report() {
+        println!("{report}");
+    }
     let unreachable = remains.remove_pods()?;
-    println!("{}", if remains.was_running { "stopped" } else { "no cluster was running" });
-    println!("The data stays in {}: `corten up` starts the cluster again.", data_dir.display());
+    println!("{}", if remains.was_running || remains.pods > 0 { "stopped" } else { "no cluster was running" });
+    if remains.has_data {
+        println!("The data stays in {}: `corten up` starts the cluster again.", data_dir.display());
+    }
     if unreachable {
         super::reset::say_unreachable();
     }

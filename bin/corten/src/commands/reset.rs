@@ -29,6 +29,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     let remains = remove::stop(&data_dir, &run_dir)?;
+    if let Some(report) = remains.report() {
+        println!("{report}");
+    }
     let unreachable = remains.remove_pods()?;
     let foreign = remains.remove_files()?;
     println!("removed");
