@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use corten_testkit::Sandbox;
-use serde_json::Value;
+use corten_testkit::{Sandbox, eventually};
+use serde_json::{Value, json};
 
 const NONE: [&str; 0] = [];
 
@@ -75,10 +76,91 @@ fn a_cluster_that_runs_keeps_others_away_and_tells_of_itself() {
         // A second start after a clean stop, and a third after a crash.
         sandbox.corten("down", NONE).run()?;
         ensure!(sandbox.corten("status", NONE).output()?.code == 3);
+        ensure!(!sandbox.log().contains("ERROR"), "{}", sandbox.log());
         sandbox.start()?;
         sandbox.kill()?;
         ensure!(sandbox.corten("status", NONE).output()?.code == 3);
         sandbox.start()?;
+        Ok(())
+    });
+}
+
+/// `kill -9`, without waiting for the kernel to clear the process away.
+fn strike(sandbox: &Sandbox) -> Result<()> {
+    let pid = rustix::process::Pid::from_raw(sandbox.pid()?).context("no process id")?;
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).context("cannot kill corten")
+}
+
+#[test]
+fn commands_right_after_a_crash_do_not_meet_the_dying_process() {
+    check(|sandbox| {
+        for _ in 0..3 {
+            sandbox.start()?;
+            strike(sandbox)?;
+            sandbox.start()?;
+            strike(sandbox)?;
+            sandbox.corten("down", NONE).run()?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn pods_that_lost_their_cluster_are_told_of_and_end_in_peace() {
+    check(|sandbox| {
+        sandbox.start()?;
+        sandbox.import("v1")?;
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": {
+            "containers": [{"name": "c", "image": "localhost/testbox:v1"}],
+        }});
+        let apply = || sandbox.kubectl(["apply", "-f", "-"]).input(pod.to_string()).run();
+        eventually("the pod is taken", Duration::from_secs(10), apply)?;
+        sandbox.kubectl(["wait", "--for=condition=Ready", "pod/web", "--timeout=30s"]).run()?;
+        sandbox.kill()?;
+        let status = sandbox.corten("status", NONE).output()?;
+        let wanted = "The cluster's process is gone, but 1 pod still runs.";
+        ensure!(status.code == 3 && status.stdout.contains(wanted), "{}", status.all());
+        let logs = fs::read_dir(sandbox.data_dir().join("agent/logs/pods")).context("no logs")?.flatten();
+        let mut logs = logs.filter(|entry| entry.file_name().to_string_lossy().starts_with("default_web_"));
+        let log = logs.next().context("no log of the pod")?.path().join("c/0.log");
+        let said = sandbox.corten("down", NONE).run()?;
+        ensure!(said.contains("was gone already; 1 pod still runs: ending"), "{said}");
+        let text = fs::read_to_string(&log).with_context(|| log.display().to_string())?;
+        ensure!(text.contains("testbox got SIGTERM"), "{text}");
+        let said = sandbox.corten("down", NONE).run()?;
+        ensure!(said.contains("no cluster was running") && said.contains("The data stays in"), "{said}");
+        Ok(())
+    });
+}
+
+#[test]
+fn to_look_makes_nothing() {
+    check(|sandbox| {
+        let nowhere = sandbox.folder().join("nowhere");
+        let data = nowhere.display().to_string();
+        let list = sandbox.corten_image(["ls", "--data-dir", &data]).run()?;
+        ensure!(list.lines().count() == 1, "{list}");
+        let run = sandbox.folder().join("no-run").display().to_string();
+        let said = sandbox.inside([sandbox.program()]).args(["down", "--data-dir", &data, "--run-dir", &run]).run()?;
+        ensure!(said.trim() == "no cluster was running", "{said}");
+        ensure!(!nowhere.exists(), "{data} was made");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_full_disk_is_to_blame_for_what_it_does_not_take() {
+    check(|sandbox| {
+        let small = sandbox.folder().join("small");
+        fs::create_dir_all(&small)?;
+        let script = "mount -t tmpfs -o size=$1 none \"$2\" && exec \"$3\" image import --data-dir \"$2\" \"$4\"";
+        for (size, wanted) in [("64k", "cannot write "), ("2m", "cannot unpack a layer into ")] {
+            let said = sandbox
+                .inside(["unshare", "--mount", "sh", "-c", script, "sh", size])
+                .args([small.as_os_str(), sandbox.program().as_os_str(), sandbox.image("v1").as_os_str()])
+                .fail()?;
+            ensure!(said.contains(wanted) && said.contains("No space left on device"), "{said}");
+        }
         Ok(())
     });
 }

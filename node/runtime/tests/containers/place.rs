@@ -55,6 +55,7 @@ impl Place {
             host_ipc: false,
             resources: Resources::default(),
             qos: "Burstable".to_owned(),
+            grace: Duration::ZERO,
         }
     }
 

@@ -134,6 +134,12 @@ impl Sandbox {
         Program::new(["nsenter", &format!("--net={NETNS}/{}", self.name)]).args(words)
     }
 
+    /// The program under test.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.corten
+    }
+
     /// `corten VERB …` with this sandbox's folders.
     pub fn corten<W: AsRef<OsStr>>(&self, verb: &str, words: impl IntoIterator<Item = W>) -> Program {
         let (data, run) = (self.data_dir(), self.run_dir());
