@@ -282,6 +282,33 @@ async fn discovery_names_everything_that_is_served() {
 }
 
 #[tokio::test]
+async fn both_names_of_the_protobuf_schema_get_a_type_that_clients_can_read() {
+    let api = Api::new().await;
+    for version in ["@v1.0", ".v1.0"] {
+        let accept = format!("application/com.github.proto-openapi.spec.v2{version}+protobuf");
+        let request = Request::get("/openapi/v2").header(header::ACCEPT, accept);
+        let answer = api.raw(Identity::admin(), request.body(Full::default()).expect("a request")).await;
+        let kind = answer.headers().get(header::CONTENT_TYPE).cloned().expect("a type");
+        assert_eq!(kind, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
+    }
+}
+
+#[tokio::test]
+async fn reads_do_not_ask_for_the_namespace() {
+    let api = Api::new().await;
+    let (code, status) = api.get("/api/v1/namespaces/nowhere/pods/l").await;
+    assert_eq!((code, &status["message"]), (404, &json!("pods \"l\" not found")));
+    let (code, list) = api.get("/api/v1/namespaces/nowhere/pods").await;
+    assert_eq!((code, &list["items"]), (200, &json!([])));
+    let (code, status) = api.delete("/api/v1/namespaces/nowhere/pods/l").await;
+    assert_eq!((code, &status["message"]), (404, &json!("pods \"l\" not found")));
+    let (code, status) = api.get("/api/v1/namespaces/nowhere/pods/l/log").await;
+    assert_eq!((code, &status["message"]), (404, &json!("pods \"l\" not found")));
+    let (code, status) = api.post("/api/v1/namespaces/nowhere/pods", &pod("l")).await;
+    assert_eq!((code, &status["message"]), (404, &json!("namespaces \"nowhere\" not found")));
+}
+
+#[tokio::test]
 async fn certificates_and_tokens_are_judged_over_tls() {
     let api = Api::new().await;
     let tls = api.listening().await;
