@@ -150,6 +150,20 @@ fn mistakes_are_told_with_their_field() {
 }
 
 #[test]
+fn addresses_of_services_come_from_their_range() {
+    let service = |ip: &str| json!({"metadata": {"name": "a"}, "spec": {"clusterIP": ip, "ports": [{"port": 80}]}});
+    assert_eq!(
+        message(process("Service", service("1.2.3.4"), Operation::Create)),
+        "Service \"a\" is invalid: spec.clusterIPs: Invalid value: [\"1.2.3.4\"]: failed to allocate IP 1.2.3.4: the provided IP (1.2.3.4) is not in the valid range. The range of valid IPs is 10.43.0.0/16"
+    );
+    for (ip, fine) in
+        [("10.43.0.0", false), ("10.43.255.255", false), ("10.44.0.1", false), ("10.43.0.1", true), ("None", true)]
+    {
+        assert_eq!(process("Service", service(ip), Operation::Create).is_ok(), fine, "{ip}");
+    }
+}
+
+#[test]
 fn a_service_gets_an_address_and_ports_that_nobody_has() {
     let service =
         create("Service", json!({"metadata": {"name": "a"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}}));
