@@ -185,6 +185,41 @@ async fn pods_get_an_account_and_end_with_grace() {
 }
 
 #[tokio::test]
+async fn pods_name_classes_that_are_there() {
+    let api = Api::new().await;
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    api.post("/api/v1/namespaces/default/serviceaccounts", &account).await;
+    let ask = async |field: &str, value: Value| {
+        let mut pod = pod("x");
+        pod["spec"][field] = value;
+        api.post("/api/v1/namespaces/default/pods?dryRun=All", &pod).await
+    };
+    for (field, value, says) in [
+        ("runtimeClassName", json!("gvisor"), "pod rejected: RuntimeClass \"gvisor\" not found"),
+        ("priorityClassName", json!("nope"), "no PriorityClass with name nope was found"),
+        (
+            "priority",
+            json!(5),
+            "the integer value of priority (5) must not be provided in pod spec; priority admission controller computed 0 from the given PriorityClass name",
+        ),
+        (
+            "preemptionPolicy",
+            json!("Never"),
+            "the string value of PreemptionPolicy (Never) must not be provided in pod spec; priority admission controller computed PreemptLowerPriority from the given PriorityClass name",
+        ),
+    ] {
+        let (code, status) = ask(field, value).await;
+        assert_eq!((code, &status["message"]), (403, &json!(format!("pods \"x\" is forbidden: {says}"))));
+    }
+    for (class, priority) in
+        [("", 0), ("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)]
+    {
+        let (code, pod) = ask("priorityClassName", json!(class)).await;
+        assert_eq!((code, &pod["spec"]["priority"]), (201, &json!(priority)), "{pod}");
+    }
+}
+
+#[tokio::test]
 async fn finalizers_hold_and_namespaces_close() {
     let api = Api::new().await;
     let mut held = map("a");
