@@ -2,12 +2,19 @@
 
 mod common;
 
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
 use common::Api;
 use corten_apiserver::Identity;
 use http::{Method, Request, header};
-use http_body_util::{BodyExt, Full};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const MAP: &str = "/api/v1/namespaces/default/configmaps/a";
@@ -436,6 +443,24 @@ async fn unknown_fields_are_warned_of_unless_they_are_to_be_ignored() {
         assert_eq!(answer.status(), 201);
         let warning = answer.headers().get(header::WARNING).map(|value| value.to_str().expect("text").to_owned());
         assert_eq!(warning.as_deref(), warned.then_some("299 - \"unknown field \\\"foo\\\"\""));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_read_to_its_end_before_the_answer() {
+    let api = Api::new().await;
+    let piece = || Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[b' '; 1 << 20])));
+    for (pieces, read) in [(5, 5), (1000, 65)] {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&taken);
+        let body = futures::stream::iter((0..pieces).map(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            piece()
+        }));
+        let request = Request::post(MAPS).header(header::CONTENT_TYPE, JSON).body(StreamBody::new(body));
+        let answer =
+            api.server.service(Identity::admin()).oneshot(request.expect("a request")).await.expect("an answer");
+        assert_eq!((answer.status().as_u16(), taken.load(Ordering::Relaxed)), (413, read));
     }
 }
 
