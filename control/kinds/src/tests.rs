@@ -150,6 +150,46 @@ fn mistakes_are_told_with_their_field() {
 }
 
 #[test]
+fn paths_of_a_pod_stay_in_its_volumes() {
+    let mounts = json!([
+        {"name": "v", "mountPath": "/a", "subPath": "../.."},
+        {"name": "v", "mountPath": "/b", "subPath": "/etc"},
+        {"name": "v", "mountPath": "/c", "subPathExpr": "a/../$(NAME)"},
+        {"name": "v", "mountPath": "/d", "subPath": "a..b/c"},
+    ]);
+    let item = |path: &str| json!({"key": "k", "path": path});
+    let volumes = json!([
+        {"name": "v", "configMap": {"name": "m", "items": [item("../../x"), item("/x"), item("..data"), item("")]}},
+        {"name": "s", "secret": {"secretName": "s", "items": [item("a/../b"), item("a/b")]}},
+        {"name": "d", "downwardAPI": {"items": [{"path": "../x", "fieldRef": {"fieldPath": "metadata.name"}}]}},
+        {"name": "p", "projected": {"sources": [
+            {"serviceAccountToken": {"path": "../token"}}, {"configMap": {"name": "m", "items": [item("/x")]}},
+        ]}},
+    ]);
+    let pod = json!({"metadata": {"name": "a"}, "spec": {
+        "volumes": volumes, "containers": [{"name": "c", "image": "x", "volumeMounts": mounts}],
+    }});
+    let status = process("Pod", pod, Operation::Create).expect_err("is not fine");
+    let causes = status.details.expect("details")["causes"].as_array().cloned().unwrap_or_default();
+    let text = |cause: &Value, field: &str| cause[field].as_str().unwrap_or_default().to_owned();
+    let lines: Vec<String> =
+        causes.iter().map(|cause| format!("{}: {}", text(cause, "field"), text(cause, "message"))).collect();
+    expect_test::expect![[r#"
+        spec.volumes[0].configMap.items[0].path: Invalid value: "../../x": must not contain '..'
+        spec.volumes[0].configMap.items[1].path: Invalid value: "/x": must be a relative path
+        spec.volumes[0].configMap.items[2].path: Invalid value: "..data": must not start with '..'
+        spec.volumes[0].configMap.items[3].path: Required value
+        spec.volumes[1].secret.items[0].path: Invalid value: "a/../b": must not contain '..'
+        spec.volumes[2].downwardAPI.items[0].path: Invalid value: "../x": must not contain '..'
+        spec.volumes[3].projected.sources[0].serviceAccountToken.path: Invalid value: "../token": must not contain '..'
+        spec.volumes[3].projected.sources[1].configMap.items[0].path: Invalid value: "/x": must be a relative path
+        spec.containers[0].volumeMounts[0].subPath: Invalid value: "../..": must not contain '..'
+        spec.containers[0].volumeMounts[1].subPath: Invalid value: "/etc": must be a relative path
+        spec.containers[0].volumeMounts[2].subPathExpr: Invalid value: "a/../$(NAME)": must not contain '..'"#]]
+    .assert_eq(&lines.join("\n"));
+}
+
+#[test]
 fn addresses_of_services_come_from_their_range() {
     let service = |ip: &str| json!({"metadata": {"name": "a"}, "spec": {"clusterIP": ip, "ports": [{"port": 80}]}});
     assert_eq!(
