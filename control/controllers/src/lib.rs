@@ -8,6 +8,7 @@ mod deployment;
 mod endpoint_slices;
 mod endpoints;
 mod garbage;
+mod lost_pods;
 mod namespaces;
 mod node_lifecycle;
 mod node_ranges;
@@ -51,6 +52,7 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("namespace", |cx| namespaces::run(cx).boxed()),
     ("serviceaccount", |cx| service_accounts::run(cx).boxed()),
     ("garbage-collector", |cx| garbage::run(cx).boxed()),
+    ("pod-garbage-collector", |cx| lost_pods::run(cx).boxed()),
     ("node-lifecycle", |cx| node_lifecycle::run(cx).boxed()),
     ("node-ipam", |cx| node_ranges::run(cx).boxed()),
 ];
