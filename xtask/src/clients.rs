@@ -20,6 +20,13 @@ pub(crate) fn kubectl() -> Result<PathBuf> {
     debian("kubectl", "trixie", "usr/bin/kubectl")
 }
 
+/// kubectl 1.20, the oldest that Debian still has: it speaks SPDY alone. None, and why, if it cannot be fetched.
+pub(crate) fn old_kubectl() -> Option<PathBuf> {
+    debian("kubernetes-client", "bookworm", "usr/bin/kubectl")
+        .inspect_err(|error| eprintln!("there is no old kubectl: {error:#}"))
+        .ok()
+}
+
 /// A program of a Debian package of `suite`.
 fn debian(package: &str, suite: &str, program: &str) -> Result<PathBuf> {
     let folder = target().join("clients").join(format!("{package}-{suite}"));

@@ -1,6 +1,7 @@
 //! The project's own commands. `cargo xtask` lists them.
 
 mod clients;
+mod needs;
 mod run;
 mod setup;
 mod test;
@@ -17,15 +18,15 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   bench NAME      run a benchmark (first-light) with a release build and print its medians
   testbox         build the test application's images: target/testbox/testbox-v1.tar and testbox-v2.tar
   tidy            hold the crates against the layering table
-  deny            check licences, sources and advisories of all dependencies";
+  deny            check licences, sources and duplicates of all dependencies";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["demo"] => demo(),
+        ["demo"] => end_to_end("demo", &[]),
         ["test", filters @ ..] => test::run(filters),
-        ["bench", name, rest @ ..] => bench(name, rest),
+        ["bench", words @ ..] if !words.is_empty() => end_to_end("bench", words),
         ["testbox"] => testbox::build(),
         ["tidy"] => tidy::check(),
         ["deny"] => test::deny(),
@@ -33,28 +34,16 @@ fn main() -> Result<()> {
     }
 }
 
-fn demo() -> Result<()> {
+/// Runs a program of tests/e2e against a release build.
+fn end_to_end(program: &str, words: &[&str]) -> Result<()> {
     setup::machine()?;
     testbox::build()?;
     Cargo::new("build").args(["--release", "-p", "corten"]).run()?;
     Cargo::new("run")
-        .args(["--release", "-p", "corten-e2e", "--bin", "demo", "--"])
+        .args(["--release", "-p", "corten-e2e", "--bin", program, "--"])
         .env("CORTEN_TESTBOX", target().join("testbox"))
         .env("CORTEN_KUBECTL", clients::kubectl()?)
         .env("CORTEN_BIN", target().join("release/corten"))
-        .run()
-}
-
-fn bench(name: &str, rest: &[&str]) -> Result<()> {
-    setup::machine()?;
-    testbox::build()?;
-    Cargo::new("build").args(["--release", "-p", "corten"]).run()?;
-    Cargo::new("run")
-        .args(["--release", "-p", "corten-e2e", "--bin", "bench", "--"])
-        .env("CORTEN_TESTBOX", target().join("testbox"))
-        .env("CORTEN_KUBECTL", clients::kubectl()?)
-        .env("CORTEN_BIN", target().join("release/corten"))
-        .arg(name)
-        .args(rest)
+        .args(words)
         .run()
 }

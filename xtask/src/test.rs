@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::run::{Cargo, target};
-use crate::{clients, setup, testbox, tidy};
+use crate::{clients, needs, setup, testbox, tidy};
 
 /// `cargo xtask test`: all of it; with filters, only the tests whose names contain one.
 pub(crate) fn run(filters: &[&str]) -> Result<()> {
@@ -17,16 +17,23 @@ pub(crate) fn run(filters: &[&str]) -> Result<()> {
     testbox::build()?;
     let kubectl = clients::kubectl()?;
     Cargo::new("build").args(["-p", "corten"]).run()?;
-    Cargo::new("nextest")
-        .args(["run", "--workspace"])
+    let (namespaces, old_kubectl) = (needs::namespaces(), clients::old_kubectl());
+    let mut tests = Cargo::new("nextest")
+        .args(["run", "--workspace", "-E", &needs::expression(namespaces, old_kubectl.is_some())])
         .args(filters)
         .env("CORTEN_BIN", target().join("debug/corten"))
         .env("CORTEN_TESTBOX", target().join("testbox"))
-        .env("CORTEN_KUBECTL", kubectl)
-        .run()
+        .env("CORTEN_KUBECTL", kubectl);
+    if let Some(old) = old_kubectl {
+        tests = tests.env("CORTEN_KUBECTL_OLD", old);
+    }
+    if namespaces {
+        tests = tests.env(needs::MUST_RUN, "1");
+    }
+    tests.run()
 }
 
-/// `cargo xtask deny`: licences, sources, advisories and duplicates.
+/// `cargo xtask deny`: licences, sources and duplicates. No advisories: their database would have to be fetched.
 pub(crate) fn deny() -> Result<()> {
     setup::cargo_tool("cargo-deny")?;
     Cargo::new("deny").args(["check", "bans", "licenses", "sources"]).run()

@@ -83,7 +83,8 @@ impl Program {
         self
     }
 
-    fn text(&self) -> String {
+    /// Its words, for people.
+    pub(crate) fn text(&self) -> String {
         self.words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 
@@ -106,7 +107,7 @@ impl Program {
             thread::spawn(move || stdin.write_all(input.as_bytes()));
         }
         let (stdout, stderr) = (child.stdout.take().map(collect), child.stderr.take().map(collect));
-        let ended = wait(&child, self.timeout)?;
+        let ended = ends_within(&child, self.timeout)?;
         if !ended {
             let _ = child.kill();
         }
@@ -149,7 +150,7 @@ fn collect(mut stream: impl Read + Send + 'static) -> JoinHandle<String> {
 }
 
 /// Whether the process ended in time.
-fn wait(child: &Child, timeout: Duration) -> Result<bool> {
+pub(crate) fn ends_within(child: &Child, timeout: Duration) -> Result<bool> {
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).context("cannot follow a process")?;
     let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
     let timeout = Timespec::try_from(timeout).context("too long a time limit")?;

@@ -28,6 +28,8 @@ impl Namespace {
         match is_ready.recv().ok()? {
             Ok(path) => Some(Self { jobs, path }),
             Err(error) => {
+                // Under `cargo xtask test` a machine that cannot make namespaces leaves this test out.
+                assert!(std::env::var_os("CORTEN_MUST_RUN").is_none(), "cannot make a namespace: {error}");
                 println!("skipped: needs root ({error})");
                 None
             }

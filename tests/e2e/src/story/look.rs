@@ -80,7 +80,7 @@ pub(super) fn logs(sandbox: &Sandbox) -> Result<String> {
     })?;
     // The stream goes on while the container does, and ends with it.
     kubectl(sandbox, &["delete", "pod", &pod.name])?;
-    ensure!(following.wait()? == 0, "kubectl logs -f failed: {}", read()?);
+    ensure!(following.wait(PATIENCE)? == 0, "kubectl logs -f failed: {}", read()?);
     let text = read()?;
     ensure!(text.contains("testbox got SIGTERM, stops in 1 s"), "{text}");
     ready_pods(sandbox, 3)?;

@@ -23,12 +23,13 @@ pub(super) fn manifest(sandbox: &Sandbox) -> Result<String> {
     Ok(format!("{}\n{}", unknown.trim(), wrong.trim()))
 }
 
-/// Waits until the pod's column STATUS has shown each of these, then `describe` must contain all of those.
+/// Waits until the pod's row has shown each of these in its columns READY and STATUS, then `describe` must contain all of those.
 fn shows(sandbox: &Sandbox, pod: &str, states: &[&str], described: &[&str]) -> Result<String> {
     for state in states {
         eventually(state, PATIENCE * 2, || {
             let said = kubectl(sandbox, &["get", "pod", pod, "--no-headers"])?;
-            ensure!(said.contains(state), "{said}");
+            let columns: Vec<&str> = said.split_whitespace().skip(1).take(2).collect();
+            ensure!(columns.join(" ") == *state, "{said}");
             Ok(())
         })?;
     }
@@ -48,17 +49,17 @@ pub(super) fn image(sandbox: &Sandbox) -> Result<String> {
     cluster::apply(sandbox, "no-image.yaml")?;
     let events =
         ["Failed to pull image \"localhost/does-not-exist:v1\"", "Error: ErrImagePull", "Back-off pulling image"];
-    shows(sandbox, "no-image", &["ErrImagePull", "ImagePullBackOff"], &events)
+    shows(sandbox, "no-image", &["0/1 ErrImagePull", "0/1 ImagePullBackOff"], &events)
 }
 
 pub(super) fn probe(sandbox: &Sandbox) -> Result<String> {
     cluster::apply(sandbox, "never-ready.yaml")?;
     let event = "Readiness probe failed: HTTP probe failed with statuscode: 404";
-    shows(sandbox, "never-ready", &["Running"], &["Unhealthy", event])
+    shows(sandbox, "never-ready", &["0/1 Running"], &["Unhealthy", event])
 }
 
 pub(super) fn crash(sandbox: &Sandbox) -> Result<String> {
     cluster::apply(sandbox, "crashing.yaml")?;
     let described = ["Exit Code:    3", "Back-off restarting failed container"];
-    shows(sandbox, "crashing", &["CrashLoopBackOff"], &described)
+    shows(sandbox, "crashing", &["0/1 CrashLoopBackOff"], &described)
 }
