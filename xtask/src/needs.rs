@@ -13,6 +13,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("corten-e2e", "old_kubectl"),
     ("corten-e2e", "story"),
     ("corten-network", "links"),
+    ("corten-network", "listing"),
     ("corten-network", "names"),
     ("corten-network", "services"),
     ("corten-runtime", "containers"),

@@ -7,6 +7,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,10 +15,13 @@ use anyhow::{Context, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::network_namespace;
 use crate::settings::Settings;
 
 const PID_FILE: &str = "corten.pid";
 const LOCK_FILE: &str = "corten.lock";
+/// How long the kernel may take to clear away a process that was killed.
+const DYING: Duration = Duration::from_secs(2);
 
 /// Keeps other processes out of a cluster's folders as long as it lives.
 pub(crate) struct Lock {
@@ -43,7 +47,8 @@ impl Lock {
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+    // Whoever can open it can lock it, and a lock stands for a running process.
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 fn lock(path: &Path) -> anyhow::Result<File> {
@@ -85,15 +90,32 @@ pub(crate) fn find(run_dir: &Path) -> anyhow::Result<Option<Running>> {
         bail!("{} is locked but names no process: try again", path.display());
     };
     let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(None) };
+    let running = Running { pid: pid.as_raw_nonzero().get(), pidfd };
+    // A process that was killed holds its locks and ports until its last thread is gone: nobody to talk to any more.
+    if running.is_ending() && running.ended(DYING)? {
+        return Ok(None);
+    }
     // Only now is it certain that the id has not passed to another process.
     if is_free(&file) {
         return Ok(None);
     }
-    Ok(Some(Running { pid: pid.as_raw_nonzero().get(), pidfd }))
+    Ok(Some(running))
 }
 
 fn is_free(file: &File) -> bool {
     file.try_lock().is_ok_and(|()| file.unlock().is_ok())
+}
+
+/// By `/proc/PID/stat` and `/proc/PID/status`: its first thread has ended or is about to, or SIGKILL is under way.
+fn is_ending(stat: &str, status: &str) -> bool {
+    const EXITING: u64 = 0x4;
+    const KILL: u64 = 1 << 8;
+    let Some((_, fields)) = stat.rsplit_once(')') else { return true };
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let flags = fields.get(6).and_then(|flags| flags.parse::<u64>().ok()).unwrap_or(0);
+    let pending = status.lines().filter_map(|line| line.strip_prefix("SigPnd:").or(line.strip_prefix("ShdPnd:")));
+    let killed = pending.filter_map(|set| u64::from_str_radix(set.trim(), 16).ok()).any(|set| set & KILL != 0);
+    matches!(fields.first(), None | Some(&("Z" | "X"))) || flags & EXITING != 0 || killed
 }
 
 impl Running {
@@ -112,6 +134,24 @@ impl Running {
         bail!("process {} does not end", self.pid)
     }
 
+    /// Whether it is on its way out whatever anybody does.
+    fn is_ending(&self) -> bool {
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", self.pid)).unwrap_or_default();
+        is_ending(&read("stat"), &read("status"))
+    }
+
+    /// The network namespace in which it runs; `None` if it has ended by now.
+    pub(crate) fn network_namespace(&self) -> anyhow::Result<Option<File>> {
+        match network_namespace::of(self.pid) {
+            Ok(namespace) => Ok(Some(namespace)),
+            Err(error) if self.ended(DYING)? => {
+                tracing::debug!("process {} has just ended: {error:#}", self.pid);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn ended(&self, patience: Duration) -> anyhow::Result<bool> {
         let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
         let timeout = Timespec::try_from(patience).context("too long a time")?;
@@ -122,6 +162,20 @@ impl Running {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_was_killed_is_on_its_way_out() {
+        let stat = |state: &str, flags: u32| format!("7 (a) b) {state} 1 7 7 0 -1 {flags} 100 0 0 0");
+        let status = |own: &str, all: &str| format!("Name:\ta\nSigPnd:\t{own}\nShdPnd:\t{all}\nSigBlk:\t0\n");
+        let quiet = status("0000000000000000", "0000000000004000");
+        assert!(!is_ending(&stat("S", 0x40_0100), &quiet));
+        assert!(is_ending(&stat("R", 0x40_0104), &quiet), "it exits");
+        assert!(is_ending(&stat("Z", 0x40_0100), &quiet), "a zombie");
+        assert!(is_ending(&stat("S", 0), &status("0000000000000100", "0000000000000000")), "killed, and not yet aware");
+        assert!(is_ending("", ""), "gone");
+        let own = |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).expect("readable");
+        assert!(!is_ending(&own("stat"), &own("status")), "this one");
+    }
 
     #[test]
     fn a_cluster_is_found_by_its_lock_only() {

@@ -15,8 +15,14 @@ pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Ours has one context, which is named like this cluster; one that people have merged theirs into is theirs. An empty
+/// file is nobody's.
 fn is_ours(path: &Path) -> bool {
-    fs::read_to_string(path).is_ok_and(|text| text.contains("\ncurrent-context: corten\n"))
+    fs::read_to_string(path).is_ok_and(|text| {
+        // Once in each entry of `contexts`, whichever key the writer put first.
+        let contexts = text.lines().filter(|line| ["- context:", "  context:"].contains(&line.trim_end())).count();
+        text.is_empty() || text.contains("\ncurrent-context: corten\n") && contexts <= 1
+    })
 }
 
 /// Writes it whole or not at all, for its owner only.
@@ -32,6 +38,7 @@ pub(crate) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
         let _ = fs::remove_file(&temporary);
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(text.as_bytes())?;
+        file.sync_all()?;
         fs::rename(&temporary, path)
     };
     attempt().with_context(|| format!("cannot write the kubeconfig {}", path.display()))
@@ -61,6 +68,11 @@ mod tests {
         assert!(check(&foreign).is_err());
         remove(&foreign).expect("nothing to do");
         assert!(foreign.exists());
+        let merged = folder.path().join("merged");
+        let context = |name: &str| format!("- context:\n    cluster: {name}\n  name: {name}\n");
+        let text = format!("contexts:\n{}{}current-context: corten\n", context("corten"), context("production"));
+        fs::write(&merged, text).expect("written");
+        assert!(check(&merged).is_err(), "somebody merged theirs into it");
         check(&own).expect("free");
         write(&own, "kind: Config\ncurrent-context: corten\n").expect("written");
         check(&own).expect("ours");

@@ -1,13 +1,31 @@
 //! Which network namespace this process is in, and entering another's.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 const OWN: &str = "/proc/self/ns/net";
+
+/// Name of the socket that stands for a namespace with a cluster.
+const CLAIM: &str = "corten";
+
+/// Claims this process's network namespace as long as the answer lives: links and rules of two clusters would be one
+/// another's. An abstract socket name is each namespace's own, and goes with its process.
+pub(crate) fn claim() -> anyhow::Result<UnixListener> {
+    let name = SocketAddr::from_abstract_name(CLAIM).context("cannot name a socket")?;
+    UnixListener::bind_addr(&name).map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => {
+            anyhow!("another cluster runs in this network namespace: stop it first (`corten down`)")
+        }
+        _ => anyhow!("cannot claim this network namespace: {error}"),
+    })
+}
 
 /// Identity of this process's network namespace.
 pub(crate) fn own() -> anyhow::Result<u64> {

@@ -1,6 +1,7 @@
 //! What must be true before anything is made.
 
 use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Component, Path};
 
 use anyhow::{Context, bail};
@@ -45,11 +46,23 @@ fn privileges() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes a folder that is root's only, and in it those that hold Secrets. A folder that is there and not ours keeps its
+/// mode: others may have their files in it.
+fn make_private(folder: &Path, own: &[std::path::PathBuf]) -> std::io::Result<()> {
+    let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    private(folder)?;
+    for path in own {
+        private(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
 /// Makes the folders, and makes sure that they can be written to.
 pub(crate) fn folders(settings: &Settings) -> anyhow::Result<()> {
     for (option, folder) in [("--data-dir", &settings.data_dir), ("--run-dir", &settings.run_dir)] {
         let attempt = || -> std::io::Result<()> {
-            fs::create_dir_all(folder)?;
+            make_private(folder, &settings.own_folders(folder))?;
             let probe = folder.join(".writable");
             fs::write(&probe, "x")?;
             fs::remove_file(&probe)
@@ -68,4 +81,24 @@ pub(crate) fn folders(settings: &Settings) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_secrets_is_for_root_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (data, run) = (folder.path().join("data"), folder.path().join("run"));
+        fs::create_dir_all(data.join("store")).expect("made by an earlier version");
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).expect("set");
+        folders(&Settings::assumed(&data, &run)).expect("made");
+        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        assert_eq!([mode(&data), mode(&run)], [0o755, 0o700], "what was there may be shared with others");
+        for name in ["store", "images", "agent", "runtime"] {
+            assert_eq!(mode(&data.join(name)), 0o700, "{name}");
+        }
+        assert_eq!(mode(&run.join("runtime")), 0o700);
+    }
 }

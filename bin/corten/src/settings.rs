@@ -77,6 +77,20 @@ impl Settings {
         self.run_dir.join("agent")
     }
 
+    /// Folders of ours in the data or the run folder that nobody else may look into.
+    pub(crate) fn own_folders(&self, parent: &Path) -> Vec<PathBuf> {
+        let engine = self.engine();
+        let all = [
+            self.store_dir(),
+            self.images_dir(),
+            self.agent_dir(),
+            self.agent_run_dir(),
+            engine.data_dir,
+            engine.run_dir,
+        ];
+        all.into_iter().filter(|path| path.parent() == Some(parent)).collect()
+    }
+
     /// Folders and cgroup of the runtime.
     pub(crate) fn engine(&self) -> corten_runtime::EngineConfig {
         corten_runtime::EngineConfig {
@@ -96,6 +110,23 @@ impl Settings {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
+    }
+
+    /// Fails if the cluster was started with other places, and pods may still be in them.
+    pub(crate) fn check_places(&self) -> anyhow::Result<()> {
+        let Some(before) = Self::load(&self.data_dir)? else { return Ok(()) };
+        let pods = before.engine().run_dir.join("pods");
+        let has_pods = fs::read_dir(pods).is_ok_and(|mut entries| entries.next().is_some());
+        if has_pods && (&before.run_dir, &before.cgroup_root) != (&self.run_dir, &self.cgroup_root) {
+            anyhow::bail!(
+                "pods of the cluster in {} still run below --run-dir {} and --cgroup-root {}: \
+                 give these, or stop them first by `corten down`",
+                self.data_dir.display(),
+                before.run_dir.display(),
+                before.cgroup_root.display()
+            );
+        }
+        Ok(())
     }
 
     /// Keeps them in the data folder.
@@ -127,6 +158,19 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pods_are_not_left_behind_in_other_places() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (run, elsewhere) = (folder.path().join("run"), folder.path().join("elsewhere"));
+        let settings = |run: &Path| Settings::assumed(folder.path(), run);
+        settings(&run).save().expect("saved");
+        settings(&elsewhere).check_places().expect("nothing runs");
+        fs::create_dir_all(settings(&run).engine().run_dir.join("pods/uid")).expect("made");
+        let why = settings(&elsewhere).check_places().expect_err("a pod may run").to_string();
+        assert!(why.contains(&run.display().to_string()), "{why}");
+        settings(&run).check_places().expect("the same places");
+    }
 
     #[test]
     fn settings_are_found_again() {

@@ -1,6 +1,7 @@
 //! What is added to, and demanded of, new objects for reasons beyond their kind.
 //!
-//! As upstream's admission plugins NamespaceLifecycle, ServiceAccount, DefaultTolerationSeconds and Priority.
+//! As upstream's admission plugins NamespaceLifecycle, ServiceAccount, Priority, DefaultTolerationSeconds and
+//! RuntimeClass.
 
 use corten_api::names::Scope;
 use corten_api::status::Status;
@@ -59,15 +60,41 @@ pub(crate) fn mutate(
         return Ok(object);
     }
     service_account(snapshot, kind, namespace.unwrap_or_default(), &mut object)?;
+    let refused = |name: &Value, why: &str| Status::forbidden(kind.names(), name.as_str().unwrap_or_default(), why);
+    priority(&mut object["spec"]).map_err(|why| refused(&object["metadata"]["name"], &why))?;
     tolerations(&mut object["spec"]);
-    let spec = &mut object["spec"];
-    if spec["priority"].is_null() {
-        spec["priority"] = 0.into();
-    }
-    if spec["preemptionPolicy"].is_null() {
-        spec["preemptionPolicy"] = "PreemptLowerPriority".into();
+    // No class is served: there is one way in which containers run here.
+    if let Some(class) = object["spec"]["runtimeClassName"].as_str().filter(|class| !class.is_empty()) {
+        let why = format!("pod rejected: RuntimeClass \"{class}\" not found");
+        return Err(refused(&object["metadata"]["name"], &why));
     }
     Ok(object)
+}
+
+/// Turns the name of a priority class into its number. The classes that every cluster has are the only ones so far.
+fn priority(spec: &mut Value) -> Result<(), String> {
+    const PREEMPT: &str = "PreemptLowerPriority";
+    let number = match spec["priorityClassName"].as_str() {
+        None | Some("") => 0,
+        Some("system-cluster-critical") => 2_000_000_000,
+        Some("system-node-critical") => 2_000_001_000,
+        Some(other) => return Err(format!("no PriorityClass with name {other} was found")),
+    };
+    let given = &spec["priority"];
+    if !given.is_null() && *given != number {
+        return Err(format!(
+            "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller computed {number} from the given PriorityClass name"
+        ));
+    }
+    let given = spec["preemptionPolicy"].as_str().unwrap_or(PREEMPT);
+    if given != PREEMPT {
+        return Err(format!(
+            "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {PREEMPT} from the given PriorityClass name"
+        ));
+    }
+    spec["priority"] = number.into();
+    spec["preemptionPolicy"] = PREEMPT.into();
+    Ok(())
 }
 
 /// Every pod runs as some account; its token is put where clients look for it.

@@ -19,6 +19,11 @@ use crate::request::Request;
 use crate::route::subresource_name;
 use crate::server::Server;
 
+/// How both names of the protobuf form begin: old clients ask for `…@v1.0+protobuf`, newer ones for [`PROTOBUF`].
+const PROTOBUF_STEM: &str = "application/com.github.proto-openapi.spec.v2";
+/// What all are answered: the parser of Go's clients refuses a type with `@` in it, which they ask for nevertheless.
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
 /// All documents.
 pub(crate) struct OpenApi {
     v2: Document,
@@ -97,8 +102,8 @@ pub(crate) fn answer(server: &Server, request: &Request, path: &[&str]) -> Resul
     match path {
         ["v2"] => {
             let accept = request.header(ACCEPT).unwrap_or_default();
-            if accept.contains("com.github.proto-openapi.spec.v2") {
-                documents.v2_protobuf.answer(request, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf")
+            if accept.contains(PROTOBUF_STEM) {
+                documents.v2_protobuf.answer(request, PROTOBUF)
             } else {
                 documents.v2.answer(request, "application/json")
             }

@@ -2,12 +2,50 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use corten_api::status::Status;
 use http::{HeaderMap, Method, Uri};
+use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
 
 use crate::identity::Identity;
+
+/// Most bytes of a request's body, as upstream.
+const MOST_BODY: usize = 3 << 20;
+/// So much of a body that is too large is read all the same: clients that are still sending take an answer for a broken
+/// stream. Who sends more than this gets just that.
+const MOST_DROPPED: usize = 64 << 20;
+
+/// Reads a body, or says why not.
+pub(crate) async fn read_body<B>(body: B) -> Result<Bytes, Status>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut body = std::pin::pin!(body);
+    let (mut bytes, mut length) = (BytesMut::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let error: Box<dyn std::error::Error + Send + Sync> = error.into();
+            Status::bad_request(format!("cannot read the request: {error}"))
+        })?;
+        // Trailers say nothing that matters here.
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length <= MOST_BODY {
+            bytes.extend_from_slice(&data);
+        } else if length > MOST_DROPPED {
+            break;
+        } else {
+            bytes = BytesMut::new();
+        }
+    }
+    if length > MOST_BODY {
+        let message = format!("Request entity too large: limit is {MOST_BODY}");
+        return Err(Status::failure(413, "RequestEntityTooLarge", message));
+    }
+    Ok(bytes.freeze())
+}
 
 /// A request whose body has been read.
 pub(crate) struct Request {

@@ -15,7 +15,6 @@ use corten_kinds::Claims;
 use corten_store::{LeaseId, Snapshot, Store, WriteError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use rustls::server::danger::ClientCertVerifier;
 use tokio_util::sync::CancellationToken;
 
@@ -24,14 +23,11 @@ use crate::identity::Identity;
 use crate::node_proxy::NodeDialer;
 use crate::openapi::OpenApi;
 use crate::pki::{Pki, PkiError};
-use crate::request::{Query, Request, decode_path};
+use crate::request::{Query, Request, decode_path, read_body};
 use crate::route::{Route, route};
 use crate::storage::claim_key;
 use crate::tokens::Tokens;
 use crate::{authorize, bootstrap, discovery, verbs};
-
-/// Most bytes of a request's body, as upstream.
-const MOST_BODY: usize = 3 << 20;
 
 /// What a server is made of.
 pub struct Config {
@@ -171,13 +167,9 @@ impl Server {
         };
         let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (parts, incoming) = request.into_parts();
-        let body = match Limited::new(incoming, MOST_BODY).collect().await {
-            Ok(collected) => collected.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => {
-                let message = format!("Request entity too large: limit is {MOST_BODY}");
-                return body::status(&Status::failure(413, "RequestEntityTooLarge", message));
-            }
-            Err(error) => return body::status(&Status::bad_request(format!("cannot read the request: {error}"))),
+        let body = match read_body(incoming).await {
+            Ok(body) => body,
+            Err(status) => return body::status(&status),
         };
         let path = decode_path(parts.uri.path());
         let request = Request {

@@ -185,6 +185,41 @@ async fn pods_get_an_account_and_end_with_grace() {
 }
 
 #[tokio::test]
+async fn pods_name_classes_that_are_there() {
+    let api = Api::new().await;
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    api.post("/api/v1/namespaces/default/serviceaccounts", &account).await;
+    let ask = async |field: &str, value: Value| {
+        let mut pod = pod("x");
+        pod["spec"][field] = value;
+        api.post("/api/v1/namespaces/default/pods?dryRun=All", &pod).await
+    };
+    for (field, value, says) in [
+        ("runtimeClassName", json!("gvisor"), "pod rejected: RuntimeClass \"gvisor\" not found"),
+        ("priorityClassName", json!("nope"), "no PriorityClass with name nope was found"),
+        (
+            "priority",
+            json!(5),
+            "the integer value of priority (5) must not be provided in pod spec; priority admission controller computed 0 from the given PriorityClass name",
+        ),
+        (
+            "preemptionPolicy",
+            json!("Never"),
+            "the string value of PreemptionPolicy (Never) must not be provided in pod spec; priority admission controller computed PreemptLowerPriority from the given PriorityClass name",
+        ),
+    ] {
+        let (code, status) = ask(field, value).await;
+        assert_eq!((code, &status["message"]), (403, &json!(format!("pods \"x\" is forbidden: {says}"))));
+    }
+    for (class, priority) in
+        [("", 0), ("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)]
+    {
+        let (code, pod) = ask("priorityClassName", json!(class)).await;
+        assert_eq!((code, &pod["spec"]["priority"]), (201, &json!(priority)), "{pod}");
+    }
+}
+
+#[tokio::test]
 async fn finalizers_hold_and_namespaces_close() {
     let api = Api::new().await;
     let mut held = map("a");
@@ -279,6 +314,33 @@ async fn discovery_names_everything_that_is_served() {
     let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().expect("a path");
     assert!(api.get(url).await.1["components"]["schemas"]["io.k8s.api.apps.v1.Deployment"].is_object());
     assert_eq!(api.get("/version").await.1["minor"], "36");
+}
+
+#[tokio::test]
+async fn both_names_of_the_protobuf_schema_get_a_type_that_clients_can_read() {
+    let api = Api::new().await;
+    for version in ["@v1.0", ".v1.0"] {
+        let accept = format!("application/com.github.proto-openapi.spec.v2{version}+protobuf");
+        let request = Request::get("/openapi/v2").header(header::ACCEPT, accept);
+        let answer = api.raw(Identity::admin(), request.body(Full::default()).expect("a request")).await;
+        let kind = answer.headers().get(header::CONTENT_TYPE).cloned().expect("a type");
+        assert_eq!(kind, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
+    }
+}
+
+#[tokio::test]
+async fn reads_do_not_ask_for_the_namespace() {
+    let api = Api::new().await;
+    let (code, status) = api.get("/api/v1/namespaces/nowhere/pods/l").await;
+    assert_eq!((code, &status["message"]), (404, &json!("pods \"l\" not found")));
+    let (code, list) = api.get("/api/v1/namespaces/nowhere/pods").await;
+    assert_eq!((code, &list["items"]), (200, &json!([])));
+    let (code, status) = api.delete("/api/v1/namespaces/nowhere/pods/l").await;
+    assert_eq!((code, &status["message"]), (404, &json!("pods \"l\" not found")));
+    let (code, status) = api.get("/api/v1/namespaces/nowhere/pods/l/log").await;
+    assert_eq!((code, &status["message"]), (404, &json!("pods \"l\" not found")));
+    let (code, status) = api.post("/api/v1/namespaces/nowhere/pods", &pod("l")).await;
+    assert_eq!((code, &status["message"]), (404, &json!("namespaces \"nowhere\" not found")));
 }
 
 #[tokio::test]

@@ -2,12 +2,19 @@
 
 mod common;
 
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
 use common::Api;
 use corten_apiserver::Identity;
 use http::{Method, Request, header};
-use http_body_util::{BodyExt, Full};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const MAP: &str = "/api/v1/namespaces/default/configmaps/a";
@@ -436,6 +443,45 @@ async fn unknown_fields_are_warned_of_unless_they_are_to_be_ignored() {
         assert_eq!(answer.status(), 201);
         let warning = answer.headers().get(header::WARNING).map(|value| value.to_str().expect("text").to_owned());
         assert_eq!(warning.as_deref(), warned.then_some("299 - \"unknown field \\\"foo\\\"\""));
+    }
+}
+
+#[tokio::test]
+async fn duplicate_fields_are_warned_of_unless_they_are_to_be_refused() {
+    let api = Api::new().await;
+    let json = r#"{"metadata": {"name": "a"}, "data": {"k": "v", "k": "w"}}"#;
+    let yaml = "metadata: {name: b}\ndata:\n  k: v\n  k: w\n";
+    for (kind, body) in [(JSON, json), (YAML, yaml)] {
+        let send = async |validation: &str| {
+            let request = Request::post(format!("{MAPS}{validation}")).header(header::CONTENT_TYPE, kind);
+            api.raw(Identity::admin(), request.body(Full::new(body.into())).expect("a request")).await
+        };
+        assert_eq!(send("?fieldValidation=Strict").await.status(), 400, "{kind}");
+        let answer = send("").await;
+        assert_eq!(answer.status(), 201, "{kind}");
+        let warning = answer.headers().get(header::WARNING).map(|value| value.to_str().expect("text").to_owned());
+        assert_eq!(warning.as_deref(), Some("299 - \"duplicate field \\\"data.k\\\"\""), "{kind}");
+        let made: Value =
+            serde_json::from_slice(&answer.into_body().collect().await.expect("a body").to_bytes()).expect("JSON");
+        assert_eq!(made["data"]["k"], "w", "the last one counts");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_read_to_its_end_before_the_answer() {
+    let api = Api::new().await;
+    let piece = || Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[b' '; 1 << 20])));
+    for (pieces, read) in [(5, 5), (1000, 65)] {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&taken);
+        let body = futures::stream::iter((0..pieces).map(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            piece()
+        }));
+        let request = Request::post(MAPS).header(header::CONTENT_TYPE, JSON).body(StreamBody::new(body));
+        let answer =
+            api.server.service(Identity::admin()).oneshot(request.expect("a request")).await.expect("an answer");
+        assert_eq!((answer.status().as_u16(), taken.load(Ordering::Relaxed)), (413, read));
     }
 }
 

@@ -8,6 +8,7 @@ mod deployment;
 mod endpoint_slices;
 mod endpoints;
 mod garbage;
+mod lost_pods;
 mod namespaces;
 mod node_lifecycle;
 mod node_ranges;
@@ -51,22 +52,25 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("namespace", |cx| namespaces::run(cx).boxed()),
     ("serviceaccount", |cx| service_accounts::run(cx).boxed()),
     ("garbage-collector", |cx| garbage::run(cx).boxed()),
+    ("pod-garbage-collector", |cx| lost_pods::run(cx).boxed()),
     ("node-lifecycle", |cx| node_lifecycle::run(cx).boxed()),
     ("node-ipam", |cx| node_ranges::run(cx).boxed()),
 ];
 
 /// Runs all controllers until `cancel` fires.
 pub async fn run(client: Client, config: Config, cancel: CancellationToken) {
-    let informers = Informers::new(client.clone(), cancel.clone());
     let tasks = Tasks::new();
+    // Their own token, which the set itself fires when it stops them: an end after that is no surprise.
+    let stop = tasks.cancelled();
+    let informers = Informers::new(client.clone(), stop.clone());
     for (name, controller) in CONTROLLERS {
-        let context = Context::new(client.clone(), informers.clone(), config.clone(), cancel.clone(), name);
+        let context = Context::new(client.clone(), informers.clone(), config.clone(), stop.clone(), name);
         tasks.spawn(name, controller(context));
     }
     tokio::select! {
         () = cancel.cancelled() => {}
         // A controller that died took the others along; whoever runs this must know.
-        () = tasks.cancelled().cancelled_owned() => {}
+        () = stop.cancelled() => {}
     }
     tasks.stop(std::time::Duration::from_secs(1)).await;
 }

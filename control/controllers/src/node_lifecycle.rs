@@ -32,7 +32,7 @@ pub(crate) async fn run(cx: Context) {
     pods.on_change(move |old, new| {
         let Some(name) = new.and_then(|pod| pod.spec.as_ref()).and_then(|spec| spec.node_name.clone()) else { return };
         let tainted =
-            known.get("", &name).is_none_or(|node| taints(&node).iter().any(|taint| taint.effect == "NoExecute"));
+            known.get("", &name).is_some_and(|node| taints(&node).iter().any(|taint| taint.effect == "NoExecute"));
         if old.is_none() && tainted {
             queue.add(Key::new("", name));
         }
@@ -137,22 +137,13 @@ fn tolerates(pod: &Pod, taints: &[&Taint]) -> (bool, Option<i64>) {
 async fn sync(cx: Context, caches: Caches, key: Key) -> Result<Next, Error> {
     let Caches { nodes, leases, pods, start } = caches;
     let now = cx.config.clock.now();
+    let Some(node) = nodes.by_key(&key) else { return Ok(Next::Wait) };
     let on_node: Vec<Arc<Pod>> = pods
         .list()
         .into_iter()
         .filter(|pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(&key.name))
         .collect();
     let api: Api<Node> = Api::all(cx.client.clone());
-    let Some(node) = nodes.by_key(&key) else {
-        // A live look: the cache may be behind a node that has just come back.
-        if api.get_opt(&key.name).await?.is_none() {
-            for pod in on_node {
-                let pods: Api<Pod> = Api::namespaced(cx.client.clone(), &pod.namespace().unwrap_or_default());
-                or_gone(pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await)?;
-            }
-        }
-        return Ok(Next::Wait);
-    };
     let renewed = leases
         .get("kube-node-lease", &key.name)
         .and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref().map(|time| time.0));

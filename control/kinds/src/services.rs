@@ -126,6 +126,10 @@ impl Kind for Services {
                     Some(free_address(cx.claims).ok_or_else(|| exhausted(&name, "IP address"))?.to_string());
             }
             spec.cluster_ips = spec.cluster_ip.clone().map(|ip| vec![ip]);
+            // One that it has may come from another range: the range of today is for new ones.
+            let new = before.and_then(|before| before.cluster_ip.as_ref()).is_none_or(String::is_empty);
+            let given = spec.cluster_ip.as_deref().and_then(|ip| ip.parse().ok()).filter(|_| new);
+            given.map_or(Ok(()), |ip| in_range(&name, ip, cx.claims.service_range()))?;
         }
         allocate_ports(spec, before, cx.claims).ok_or_else(|| exhausted(&name, "node port"))
     }
@@ -199,6 +203,21 @@ fn external(service: &Service, spec: &ServiceSpec) -> String {
 
 fn exhausted(name: &str, what: &str) -> Status {
     Status::internal(format!("failed to allocate a {what} for service {name:?}: the range is full"))
+}
+
+/// Holds a wished address against the range. Its first address is the network's, its last reaches all.
+fn in_range(name: &str, ip: Ipv4Addr, (network, prefix): (Ipv4Addr, u8)) -> Result<(), Status> {
+    let hosts = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+    let offset = u32::from(ip).checked_sub(u32::from(network));
+    if offset.is_some_and(|offset| offset > 0 && offset < hosts) {
+        return Ok(());
+    }
+    let mut errs = FieldErrors::default();
+    let why = format!(
+        "failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. The range of valid IPs is {network}/{prefix}"
+    );
+    errs.invalid("spec.clusterIPs", [ip.to_string()], why);
+    Err(Status::invalid(&Services::NAMES, name, &errs))
 }
 
 /// An address of the range that nobody claims, never the first eleven (the API server, the cluster's DNS) nor the last.

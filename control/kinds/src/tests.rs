@@ -150,6 +150,60 @@ fn mistakes_are_told_with_their_field() {
 }
 
 #[test]
+fn paths_of_a_pod_stay_in_its_volumes() {
+    let mounts = json!([
+        {"name": "v", "mountPath": "/a", "subPath": "../.."},
+        {"name": "v", "mountPath": "/b", "subPath": "/etc"},
+        {"name": "v", "mountPath": "/c", "subPathExpr": "a/../$(NAME)"},
+        {"name": "v", "mountPath": "/d", "subPath": "a..b/c"},
+    ]);
+    let item = |path: &str| json!({"key": "k", "path": path});
+    let volumes = json!([
+        {"name": "v", "configMap": {"name": "m", "items": [item("../../x"), item("/x"), item("..data"), item("")]}},
+        {"name": "s", "secret": {"secretName": "s", "items": [item("a/../b"), item("a/b")]}},
+        {"name": "d", "downwardAPI": {"items": [{"path": "../x", "fieldRef": {"fieldPath": "metadata.name"}}]}},
+        {"name": "p", "projected": {"sources": [
+            {"serviceAccountToken": {"path": "../token"}}, {"configMap": {"name": "m", "items": [item("/x")]}},
+        ]}},
+    ]);
+    let pod = json!({"metadata": {"name": "a"}, "spec": {
+        "volumes": volumes, "containers": [{"name": "c", "image": "x", "volumeMounts": mounts}],
+    }});
+    let status = process("Pod", pod, Operation::Create).expect_err("is not fine");
+    let causes = status.details.expect("details")["causes"].as_array().cloned().unwrap_or_default();
+    let text = |cause: &Value, field: &str| cause[field].as_str().unwrap_or_default().to_owned();
+    let lines: Vec<String> =
+        causes.iter().map(|cause| format!("{}: {}", text(cause, "field"), text(cause, "message"))).collect();
+    expect_test::expect![[r#"
+        spec.volumes[0].configMap.items[0].path: Invalid value: "../../x": must not contain '..'
+        spec.volumes[0].configMap.items[1].path: Invalid value: "/x": must be a relative path
+        spec.volumes[0].configMap.items[2].path: Invalid value: "..data": must not start with '..'
+        spec.volumes[0].configMap.items[3].path: Required value
+        spec.volumes[1].secret.items[0].path: Invalid value: "a/../b": must not contain '..'
+        spec.volumes[2].downwardAPI.items[0].path: Invalid value: "../x": must not contain '..'
+        spec.volumes[3].projected.sources[0].serviceAccountToken.path: Invalid value: "../token": must not contain '..'
+        spec.volumes[3].projected.sources[1].configMap.items[0].path: Invalid value: "/x": must be a relative path
+        spec.containers[0].volumeMounts[0].subPath: Invalid value: "../..": must not contain '..'
+        spec.containers[0].volumeMounts[1].subPath: Invalid value: "/etc": must be a relative path
+        spec.containers[0].volumeMounts[2].subPathExpr: Invalid value: "a/../$(NAME)": must not contain '..'"#]]
+    .assert_eq(&lines.join("\n"));
+}
+
+#[test]
+fn addresses_of_services_come_from_their_range() {
+    let service = |ip: &str| json!({"metadata": {"name": "a"}, "spec": {"clusterIP": ip, "ports": [{"port": 80}]}});
+    assert_eq!(
+        message(process("Service", service("1.2.3.4"), Operation::Create)),
+        "Service \"a\" is invalid: spec.clusterIPs: Invalid value: [\"1.2.3.4\"]: failed to allocate IP 1.2.3.4: the provided IP (1.2.3.4) is not in the valid range. The range of valid IPs is 10.43.0.0/16"
+    );
+    for (ip, fine) in
+        [("10.43.0.0", false), ("10.43.255.255", false), ("10.44.0.1", false), ("10.43.0.1", true), ("None", true)]
+    {
+        assert_eq!(process("Service", service(ip), Operation::Create).is_ok(), fine, "{ip}");
+    }
+}
+
+#[test]
 fn a_service_gets_an_address_and_ports_that_nobody_has() {
     let service =
         create("Service", json!({"metadata": {"name": "a"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}}));

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use corten_api::api::core::v1::{Container, Pod, PodSecurityContext, SecurityContext};
 
@@ -35,6 +36,7 @@ pub(crate) fn pod_spec(pod: &Pod, node: &NodeFacts) -> Result<PodSpec, PortError
         share_pid: flag(spec.and_then(|spec| spec.share_process_namespace)),
         resources: resources::pod(pod),
         qos: resources::qos(pod),
+        grace: spec.map_or(Duration::ZERO, crate::pods::grace_of),
     })
 }
 

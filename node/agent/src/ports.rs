@@ -46,6 +46,8 @@ pub struct PodSpec {
     pub resources: Resources,
     /// QoS class, which places the pod's cgroup: `Guaranteed`, `Burstable`, `BestEffort`.
     pub qos: &'static str,
+    /// How long its containers may take to end when the whole node is taken down.
+    pub grace: Duration,
 }
 
 /// cgroup limits; `None` sets none.

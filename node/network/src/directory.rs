@@ -172,6 +172,11 @@ fn owner(slice: &EndpointSlice) -> Option<(Key, String)> {
     Some((Key::new(namespace, service), slice.metadata.name.clone().unwrap_or_default()))
 }
 
+/// Whether an address can lead to a service from outside. Others would catch what the node sends to itself, or all of it.
+fn is_reachable_outside(address: &Ipv4Addr) -> bool {
+    !(address.is_unspecified() || address.is_loopback() || address.is_link_local() || address.is_multicast())
+}
+
 impl Service {
     fn read(service: &ApiService) -> Self {
         let Some(spec) = &service.spec else { return Self::default() };
@@ -186,7 +191,7 @@ impl Service {
         Self {
             cluster_ip: spec.cluster_ip.as_deref().filter(|_| !is_external_name).and_then(|ip| ip.parse().ok()),
             external_name: external_name.map(|name| name.trim_end_matches('.').to_ascii_lowercase()),
-            external_ips: external.filter_map(|ip| ip.parse().ok()).collect(),
+            external_ips: external.filter_map(|ip| ip.parse().ok()).filter(is_reachable_outside).collect(),
             ports: spec.ports.iter().flatten().filter_map(Port::read).collect(),
             affinity: affinity.and_then(|seconds| u32::try_from(seconds).ok()),
             internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use corten_shim::{Container, PodConfig, Reply, Request};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
@@ -134,22 +135,26 @@ impl Engine {
 
     async fn start_shim(&self, config: &PodConfig) -> Result<()> {
         let failed = |what: &'static str| Error::io("CreatePodSandboxError", what);
-        let argument =
-            serde_json::to_string(config).map_err(|error| Error::new("CreatePodSandboxError", error.to_string()))?;
+        let told =
+            serde_json::to_vec(config).map_err(|error| Error::new("CreatePodSandboxError", error.to_string()))?;
         let log = std::fs::OpenOptions::new().create(true).append(true).open(config.dir.join("shim.log"));
         let log = log.map_err(failed("cannot make the shim's log"))?;
-        let output = tokio::process::Command::new(&self.shim)
-            .arg(argument)
+        let mut shim = tokio::process::Command::new(&self.shim)
+            // For those who look at the machine's processes.
+            .arg0("corten-shim")
+            .arg(format!("{}/{}", config.namespace, config.name))
             .env_clear()
             .current_dir("/")
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
-            .map_err(failed("cannot start the shim"))?
-            .wait_with_output()
-            .await
-            .map_err(failed("cannot wait for the shim"))?;
+            .map_err(failed("cannot start the shim"))?;
+        if let Some(mut stdin) = shim.stdin.take() {
+            // One that does not listen says why when it ends.
+            let _ = stdin.write_all(&told).await;
+        }
+        let output = shim.wait_with_output().await.map_err(failed("cannot wait for the shim"))?;
         if output.status.success() {
             return Ok(());
         }

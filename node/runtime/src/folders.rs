@@ -59,8 +59,7 @@ impl Folders {
 
     /// The spec of a pod, even if it is on its way out.
     pub(crate) fn last_spec(&self, uid: &str) -> Option<PodSpec> {
-        let removing = || serde_json::from_slice(&fs::read(self.pod(uid).join(REMOVING_FILE)).ok()?).ok();
-        self.spec(uid).ok().or_else(removing)
+        spec_in(&self.pod(uid))
     }
 
     /// Writes a pod's spec: from now on it is there.
@@ -119,6 +118,11 @@ impl Folders {
             }
         }
     }
+}
+
+/// The spec of the pod whose folder this is, even if it is on its way out.
+pub(crate) fn spec_in(dir: &Path) -> Option<PodSpec> {
+    [POD_FILE, REMOVING_FILE].iter().find_map(|file| serde_json::from_slice(&fs::read(dir.join(file)).ok()?).ok())
 }
 
 /// An identity that is a file name.

@@ -19,7 +19,7 @@ mod shim;
 mod types;
 
 pub use engine::Engine;
-pub use purge::purge;
+pub use purge::{purge, running_pods};
 pub use types::{
     ContainerSpec, ContainerState, EngineConfig, Error, Event, ExecSpec, Exit, Mount, PodSpec, PodState, Resources,
     Result, Session, Usage, User,

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use corten_shim::{Exit, Mount, User};
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,9 @@ pub struct PodSpec {
     pub resources: Resources,
     /// `Guaranteed`, `Burstable` or `BestEffort`.
     pub qos: String,
+    /// How long its containers may take to end when everything is purged.
+    #[serde(default)]
+    pub grace: Duration,
 }
 
 /// Limits; `None` sets none.

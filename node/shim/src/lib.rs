@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// How a shim is started: the argument that follows its name, as JSON.
+/// How a shim is started: JSON on its standard input. Its argument is for people: the pod, as `namespace/name`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PodConfig {
     /// Pod UID.

@@ -18,13 +18,14 @@ mod socket;
 mod sys;
 mod tap;
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use corten_shim::PodConfig;
 
 fn main() {
-    let argument = std::env::args().nth(1).unwrap_or_default();
-    let config: PodConfig = match serde_json::from_str(&argument) {
+    let mut told = Vec::new();
+    let _ = std::io::stdin().read_to_end(&mut told);
+    let config: PodConfig = match serde_json::from_slice(&told) {
         Ok(config) => config,
         Err(error) => fail(&format!("the shim is started by corten alone: {error}")),
     };
@@ -40,7 +41,7 @@ fn main() {
         Ok(Some(_)) => {
             drop(writer);
             let mut text = String::new();
-            let _ = std::io::Read::read_to_string(&mut std::fs::File::from(reader), &mut text);
+            let _ = std::fs::File::from(reader).read_to_string(&mut text);
             match text.strip_prefix("ready ") {
                 Some(pid) => println!("{pid}"),
                 None => fail(if text.is_empty() { "the shim died while it started" } else { &text }),

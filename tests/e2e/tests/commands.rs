@@ -3,12 +3,12 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use corten_testkit::{Program, Sandbox};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use serde_json::Value;
+use corten_testkit::{Program, Sandbox, eventually};
+use serde_json::{Value, json};
 
 const NONE: [&str; 0] = [];
 
@@ -57,38 +57,22 @@ fn what_cannot_work_is_refused_in_one_line_before_anything_is_made() {
     });
 }
 
-/// A disk of a size of its own, for as long as this lives.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn new(place: &Path, size: &str) -> Result<Self> {
-        fs::create_dir_all(place)?;
-        let size = std::ffi::CString::new(format!("size={size}"))?;
-        mount("corten-test", place, "tmpfs", MountFlags::empty(), size.as_c_str()).context("cannot mount a disk")?;
-        Ok(Self(place.to_owned()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = unmount(&self.0, UnmountFlags::DETACH);
-    }
-}
-
 #[test]
-fn a_full_disk_is_named() {
+fn a_disk_that_is_too_small_is_refused() {
     check(|sandbox| {
-        let disk = SmallDisk::new(&sandbox.data_dir(), "32m")?;
-        let said = sandbox.up().args(["--detach"]).fail()?;
-        let wanted = format!("the disk of --data-dir {} has 3", sandbox.data_dir().display());
-        ensure!(said.contains(&wanted) && said.contains(" MiB free, and at least 64 MiB are needed"), "{said}");
+        let (data, run) = (sandbox.data_dir(), sandbox.run_dir());
+        fs::create_dir_all(&data)?;
+        let script = "mount -t tmpfs -o size=32m none \"$1\" && shift && exec \"$@\"";
+        let said = sandbox
+            .inside(["unshare", "--mount", "sh", "-c", script, "sh"])
+            .args([data.as_os_str(), sandbox.program().as_os_str()])
+            .args(["up", "--node-name", "node-1", "--cgroup-root", &format!("/{}", sandbox.name())])
+            .args([OsStr::new("--kubeconfig"), sandbox.kubeconfig().as_os_str()])
+            .args([OsStr::new("--data-dir"), data.as_os_str(), OsStr::new("--run-dir"), run.as_os_str()])
+            .fail()?;
+        let wanted = format!("error: the disk of --data-dir {} has 3", data.display());
+        ensure!(said.starts_with(&wanted) && said.contains(" MiB free, and at least 64 MiB are needed"), "{said}");
         ensure!(said.trim().lines().count() == 1, "{said}");
-        drop(disk);
-        let _disk = SmallDisk::new(&sandbox.data_dir(), "1m")?;
-        let data = sandbox.data_dir().display().to_string();
-        let image = sandbox.image("v1").display().to_string();
-        let said = sandbox.corten_image(["import", &image, "--data-dir", &data]).fail()?;
-        ensure!(said.to_lowercase().contains("no space left on device"), "{said}");
         Ok(())
     });
 }
@@ -126,21 +110,30 @@ fn a_cluster_that_runs_keeps_others_away_and_tells_of_itself() {
         let said = sandbox.up().args(["--detach"]).fail()?;
         ensure!(said.contains(&format!("is running already, as process {}", sandbox.pid()?)), "{said}");
 
-        // Nor can a second one with a run folder and ports of its own share the data.
-        let (data, run) = (sandbox.data_dir(), sandbox.folder().join("run2"));
-        let elsewhere = sandbox
-            .inside([sandbox.program()])
-            .args(["up", "--node-name", "node-2", "--api-port", "7443", "--node-port", "7444"])
-            .args(["--cgroup-root", &format!("/{}", sandbox.name())])
-            .args([OsStr::new("--kubeconfig"), sandbox.folder().join("second.conf").as_os_str()])
-            .args([OsStr::new("--data-dir"), data.as_os_str(), OsStr::new("--run-dir"), run.as_os_str()]);
-        let said = elsewhere.fail()?;
+        // Nor can a second one, with all else its own, share the network namespace, or the data.
+        let (data, run) = (sandbox.data_dir(), sandbox.run_dir());
+        let other = Sandbox::new().context("no second sandbox")?;
+        let second = |place: &Sandbox, data: &Path| {
+            place
+                .inside([sandbox.program()])
+                .args(["up", "--node-name", "node-2", "--api-port", "7443", "--node-port", "7444"])
+                .args(["--cgroup-root", &format!("/{}", other.name())])
+                .args([OsStr::new("--kubeconfig"), other.kubeconfig().as_os_str()])
+                .args([
+                    OsStr::new("--data-dir"),
+                    data.as_os_str(),
+                    OsStr::new("--run-dir"),
+                    other.run_dir().as_os_str(),
+                ])
+        };
+        let said = second(sandbox, &other.data_dir()).fail()?;
+        ensure!(said.contains("another cluster runs in this network namespace"), "{said}");
+        let said = second(&other, &data).fail()?;
         let wanted = format!("--data-dir {} is in use by process {}", data.display(), sandbox.pid()?);
         ensure!(said.contains(&wanted), "{wanted:?} is missing in\n{said}");
-        ensure!(!sandbox.folder().join("second.conf").exists(), "it wrote a kubeconfig");
+        ensure!(!other.kubeconfig().exists(), "it wrote a kubeconfig");
 
         // The node and its state are seen from any network namespace: here from the machine's own.
-        let run = sandbox.run_dir();
         let outside = Program::new([sandbox.program()]).args(["status", "-o", "json"]).args([
             OsStr::new("--data-dir"),
             data.as_os_str(),
@@ -156,10 +149,91 @@ fn a_cluster_that_runs_keeps_others_away_and_tells_of_itself() {
         // A second start after a clean stop, and a third after a crash.
         sandbox.corten("down", NONE).run()?;
         ensure!(sandbox.corten("status", NONE).output()?.code == 3);
+        ensure!(!sandbox.log().contains("ERROR"), "{}", sandbox.log());
         sandbox.start()?;
         sandbox.kill()?;
         ensure!(sandbox.corten("status", NONE).output()?.code == 3);
         sandbox.start()?;
+        Ok(())
+    });
+}
+
+/// `kill -9`, without waiting for the kernel to clear the process away.
+fn strike(sandbox: &Sandbox) -> Result<()> {
+    let pid = rustix::process::Pid::from_raw(sandbox.pid()?).context("no process id")?;
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).context("cannot kill corten")
+}
+
+#[test]
+fn commands_right_after_a_crash_do_not_meet_the_dying_process() {
+    check(|sandbox| {
+        for _ in 0..3 {
+            sandbox.start()?;
+            strike(sandbox)?;
+            sandbox.start()?;
+            strike(sandbox)?;
+            sandbox.corten("down", NONE).run()?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn pods_that_lost_their_cluster_are_told_of_and_end_in_peace() {
+    check(|sandbox| {
+        sandbox.start()?;
+        sandbox.import("v1")?;
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": {
+            "containers": [{"name": "c", "image": "localhost/testbox:v1"}],
+        }});
+        let apply = || sandbox.kubectl(["apply", "-f", "-"]).input(pod.to_string()).run();
+        eventually("the pod is taken", Duration::from_secs(10), apply)?;
+        sandbox.kubectl(["wait", "--for=condition=Ready", "pod/web", "--timeout=30s"]).run()?;
+        sandbox.kill()?;
+        let status = sandbox.corten("status", NONE).output()?;
+        let wanted = "The cluster's process is gone, but 1 pod still runs.";
+        ensure!(status.code == 3 && status.stdout.contains(wanted), "{}", status.all());
+        let logs = fs::read_dir(sandbox.data_dir().join("agent/logs/pods")).context("no logs")?.flatten();
+        let mut logs = logs.filter(|entry| entry.file_name().to_string_lossy().starts_with("default_web_"));
+        let log = logs.next().context("no log of the pod")?.path().join("c/0.log");
+        let said = sandbox.corten("down", NONE).run()?;
+        ensure!(said.contains("was gone already; 1 pod still runs: ending"), "{said}");
+        let text = fs::read_to_string(&log).with_context(|| log.display().to_string())?;
+        ensure!(text.contains("testbox got SIGTERM"), "{text}");
+        let said = sandbox.corten("down", NONE).run()?;
+        ensure!(said.contains("no cluster was running") && said.contains("The data stays in"), "{said}");
+        Ok(())
+    });
+}
+
+#[test]
+fn to_look_makes_nothing() {
+    check(|sandbox| {
+        let nowhere = sandbox.folder().join("nowhere");
+        let data = nowhere.display().to_string();
+        let list = sandbox.corten_image(["ls", "--data-dir", &data]).run()?;
+        ensure!(list.lines().count() == 1, "{list}");
+        let run = sandbox.folder().join("no-run").display().to_string();
+        let said = sandbox.inside([sandbox.program()]).args(["down", "--data-dir", &data, "--run-dir", &run]).run()?;
+        ensure!(said.trim() == "no cluster was running", "{said}");
+        ensure!(!nowhere.exists(), "{data} was made");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_full_disk_is_to_blame_for_what_it_does_not_take() {
+    check(|sandbox| {
+        let small = sandbox.folder().join("small");
+        fs::create_dir_all(&small)?;
+        let script = "mount -t tmpfs -o size=$1 none \"$2\" && exec \"$3\" image import --data-dir \"$2\" \"$4\"";
+        for (size, wanted) in [("64k", "cannot write "), ("2m", "cannot unpack a layer into ")] {
+            let said = sandbox
+                .inside(["unshare", "--mount", "sh", "-c", script, "sh", size])
+                .args([small.as_os_str(), sandbox.program().as_os_str(), sandbox.image("v1").as_os_str()])
+                .fail()?;
+            ensure!(said.contains(wanted) && said.contains("No space left on device"), "{said}");
+        }
         Ok(())
     });
 }

@@ -20,7 +20,7 @@ fn daily_work(sandbox: &Sandbox) -> Result<()> {
     let said = sandbox.kubectl(["version"]).run()?;
     ensure!(said.contains("GitVersion:\"v1.20") || said.contains("Minor:\"20\""), "not kubectl 1.20: {said}");
     sandbox.import("v1")?;
-    let said = sandbox.kubectl(["apply", "--validate=false", "-f"]).args([manifest("web.yaml")]).run()?;
+    let said = sandbox.kubectl(["apply", "-f"]).args([manifest("web.yaml")]).run()?;
     ensure!(said.lines().all(|line| line.ends_with(" created")), "{said}");
     kubectl(sandbox, &["rollout", "status", "deployment/web", "--timeout=30s"])?;
     kubectl(sandbox, &["wait", "--for=condition=Ready", "pod/client", "--timeout=30s"])?;

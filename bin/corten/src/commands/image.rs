@@ -39,7 +39,11 @@ pub(super) fn run(image: Image) -> anyhow::Result<ExitCode> {
                 println!("{name} {}", image.id);
             }
         }
-        Image::Ls { data_dir, output } => list(&open(data_dir)?, output)?,
+        Image::Ls { data_dir, output } => {
+            // To look makes nothing.
+            let images = if images_dir(&data_dir).exists() { open(data_dir)?.list()? } else { Vec::new() };
+            list(&images, output)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -48,8 +52,7 @@ fn open(data_dir: PathBuf) -> anyhow::Result<ImageStore> {
     ImageStore::open(images_dir(&data_dir)).context("cannot open the image store")
 }
 
-fn list(store: &ImageStore, output: Output) -> anyhow::Result<()> {
-    let images = store.list()?;
+fn list(images: &[corten_image::Image], output: Output) -> anyhow::Result<()> {
     if output == Output::Json {
         let list: Vec<_> = images
             .iter()

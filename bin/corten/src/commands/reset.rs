@@ -28,7 +28,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         println!("Nothing was changed.");
         return Ok(ExitCode::FAILURE);
     }
-    let remains = remove::stop(&data_dir, &run_dir)?;
+    let Some(remains) = remove::stop(&data_dir, &run_dir)? else {
+        println!("There is no cluster in {}: nothing was removed.", data_dir.display());
+        return Ok(ExitCode::SUCCESS);
+    };
+    if let Some(report) = remains.report() {
+        println!("{report}");
+    }
     let unreachable = remains.remove_pods()?;
     let foreign = remains.remove_files()?;
     println!("removed");

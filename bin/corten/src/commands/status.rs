@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Output, Places};
 use crate::settings::Settings;
-use crate::{control, instance};
+use crate::{control, instance, remove};
 
 /// How a process is told that something does not run, by custom of init scripts.
 const NOT_RUNNING: u8 = 3;
@@ -42,6 +42,14 @@ struct Status {
     /// Pods by phase.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pods: BTreeMap<String, usize>,
+    /// Pods that run although the cluster's process is gone.
+    #[serde(skip_serializing_if = "is_zero")]
+    orphaned_pods: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 #[derive(Serialize)]
@@ -70,6 +78,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             .context("it does not answer in time")
             .flatten()
             .with_context(|| format!("process {} runs, but its API cannot be asked", running.pid))?;
+    } else {
+        let settings = Settings::load(&data_dir)?.filter(|own| own.run_dir == run_dir);
+        let settings = settings.unwrap_or_else(|| Settings::assumed(&data_dir, &run_dir));
+        status.orphaned_pods = remove::orphans(&settings)?;
     }
     match arguments.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
@@ -101,7 +113,13 @@ fn node(node: &Node) -> NodeStatus {
 
 fn print(status: &Status) {
     let Some(pid) = status.pid else {
-        println!("No cluster runs here. `corten up` starts one.");
+        match status.orphaned_pods {
+            0 => println!("No cluster runs here. `corten up` starts one."),
+            pods => println!(
+                "The cluster's process is gone, but {}. `corten up` goes on with them, `corten down` ends them.",
+                remove::still_running(pods)
+            ),
+        }
         return;
     };
     println!("Running as process {pid}.");

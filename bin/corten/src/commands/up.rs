@@ -78,6 +78,8 @@ fn detach(settings: &Settings) -> anyhow::Result<ExitCode> {
         .arg0("corten")
         .args(std::env::args_os().skip(1))
         .arg("--background")
+        // Each thread that waits for the disk would get a pool of its own, and keep it.
+        .env("MALLOC_ARENA_MAX", "2")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -103,9 +105,15 @@ fn detach(settings: &Settings) -> anyhow::Result<ExitCode> {
 fn serve(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let settings = settings(arguments)?;
     preflight::check(&settings)?;
+    // Waits for one that was killed just now and still holds its ports.
+    if let Some(error) = own_cluster(&settings) {
+        return Err(error);
+    }
     let listeners = Listeners::bind(&settings).map_err(|error| own_cluster(&settings).unwrap_or(error))?;
+    let _claim = network_namespace::claim()?;
     preflight::folders(&settings)?;
     let _lock = Lock::take(&settings)?;
+    settings.check_places()?;
     settings.save()?;
     if arguments.background {
         rustix::process::setsid().context("cannot leave the terminal")?;

@@ -102,14 +102,25 @@ fn usage(usage: runtime::Usage) -> Usage {
 }
 
 fn pod_spec(spec: PodSpec) -> Result<runtime::PodSpec, PortError> {
-    let PodSpec { uid, namespace, name, hostname, host_network, host_pid, host_ipc, share_pid, resources: own, qos } =
-        spec;
+    let PodSpec {
+        uid,
+        namespace,
+        name,
+        hostname,
+        host_network,
+        host_pid,
+        host_ipc,
+        share_pid,
+        resources: own,
+        qos,
+        grace,
+    } = spec;
     if share_pid {
         let message = "shareProcessNamespace is not supported yet".to_owned();
         return Err(PortError { reason: "CreatePodSandboxError", message });
     }
     let (resources, qos) = (resources(own), qos.to_owned());
-    Ok(runtime::PodSpec { uid, namespace, name, hostname, host_network, host_pid, host_ipc, resources, qos })
+    Ok(runtime::PodSpec { uid, namespace, name, hostname, host_network, host_pid, host_ipc, resources, qos, grace })
 }
 
 fn container_spec(spec: ContainerSpec, layers: Vec<PathBuf>) -> runtime::ContainerSpec {

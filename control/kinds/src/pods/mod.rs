@@ -2,6 +2,7 @@
 
 mod columns;
 mod defaults;
+mod paths;
 pub(crate) mod template;
 mod update;
 mod validate;

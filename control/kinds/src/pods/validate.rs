@@ -10,6 +10,7 @@ use corten_api::field::FieldErrors;
 use corten_api::label;
 use corten_api::quantity::Quantity;
 
+use super::paths;
 use crate::meta::label_problems;
 
 pub(super) fn pod_spec(spec: &PodSpec, path: &str, errs: &mut FieldErrors) {
@@ -123,6 +124,7 @@ fn volumes<'a>(volumes: &'a [Volume], path: &str, errs: &mut FieldErrors) -> Has
         {
             errs.required(format!("{path}.secret.secretName"), "");
         }
+        paths::volume(volume, &path, errs);
     }
     names
 }
@@ -167,13 +169,7 @@ fn container<'a>(
         } else if !targets.insert(&mount.mount_path) {
             errs.invalid(format!("{path}.mountPath"), &mount.mount_path, "must be unique");
         }
-        if mount.sub_path.as_ref().is_some_and(|path| path.starts_with('/')) {
-            errs.invalid(
-                format!("{path}.subPath"),
-                mount.sub_path.as_deref().unwrap_or_default(),
-                "must be a relative path",
-            );
-        }
+        paths::mount(mount, &path, errs);
     }
     for (field, probe) in [
         ("livenessProbe", &container.liveness_probe),

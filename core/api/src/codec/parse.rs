@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+use serde_saphyr::options::DuplicateKeyPolicy;
 
 use super::{DecodeError, Findings};
 
@@ -23,12 +24,15 @@ pub fn json(bytes: &[u8]) -> Result<(Value, Findings), DecodeError> {
     Ok((value, state.findings.into_inner()))
 }
 
-/// Parses one YAML document. Keys are strings; duplicate keys are an error. Aliases and nesting are bounded.
+/// Parses one YAML document. Keys are strings; duplicate keys are met as in JSON. Aliases and nesting are bounded.
 pub fn yaml(bytes: &[u8]) -> Result<(Value, Findings), DecodeError> {
     let state = State::default();
-    let value =
-        serde_saphyr::with_deserializer_from_slice(bytes, |deserializer| Node(&state).deserialize(deserializer))
-            .map_err(|error| DecodeError(format!("yaml parse error: {}", one_line(&error.to_string()))))?;
+    // All entries come to the visitor, which tells of the duplicates.
+    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::PassThrough };
+    let value = serde_saphyr::with_deserializer_from_slice_with_options(bytes, options, |deserializer| {
+        Node(&state).deserialize(deserializer)
+    })
+    .map_err(|error| DecodeError(format!("yaml parse error: {}", one_line(&error.to_string()))))?;
     Ok((value, state.findings.into_inner()))
 }
 
@@ -173,7 +177,11 @@ mod tests {
     fn yaml_reads_as_json_does() {
         let (value, _) = yaml(b"a: 1\nb: [x, true, null]\nc:\n  d: '2'\n").expect("parses");
         assert_eq!(value, json!({"a": 1, "b": ["x", true, null], "c": {"d": "2"}}));
-        assert!(yaml(b"a: 1\na: 2\n").is_err());
+        let (value, findings) = yaml(b"a: 1\nb:\n- c: 1\n  c: 2\na: 3\n").expect("parses");
+        assert_eq!((value, findings.duplicate), (json!({"a": 3, "b": [{"c": 2}]}), vec!["b[0].c".into(), "a".into()]));
+        let (value, findings) = yaml(b"a: &a {b: 1, c: 2}\nd:\n  <<: *a\n  b: 3\n").expect("parses");
+        assert_eq!(value["d"]["b"], 3, "what is said outweighs what is merged");
+        assert!(findings.is_empty() && value["d"]["c"] == 2, "{value}");
         assert!(yaml(b"a: [1\n").is_err());
     }
 

@@ -33,8 +33,7 @@ impl Machine {
         Self {
             cpus: std::thread::available_parallelism().map_or(1, |cpus| i64::try_from(cpus.get()).unwrap_or(1)),
             memory: total_memory(&line("/proc/meminfo")),
-            storage: rustix::fs::statvfs(data_dir)
-                .map_or(0, |stat| i64::try_from(stat.f_blocks.saturating_mul(stat.f_frsize)).unwrap_or(i64::MAX)),
+            storage: size_of_disk(data_dir),
             system_uuid: system_uuid.unwrap_or_else(|| machine_id.clone()),
             machine_id,
             boot_id: line("/proc/sys/kernel/random/boot_id"),
@@ -42,6 +41,12 @@ impl Machine {
             os_image: pretty_name(&line("/etc/os-release")),
         }
     }
+}
+
+/// Bytes of the file system on which a folder is, or will be.
+fn size_of_disk(folder: &Path) -> i64 {
+    let stat = folder.ancestors().find_map(|place| rustix::fs::statvfs(place).ok());
+    stat.map_or(0, |stat| i64::try_from(stat.f_blocks.saturating_mul(stat.f_frsize)).unwrap_or(i64::MAX))
 }
 
 /// `MemTotal` of `/proc/meminfo`, in bytes.
@@ -65,7 +70,7 @@ mod tests {
     fn files_of_the_system_are_read() {
         assert_eq!(total_memory("MemFree: 3 kB\nMemTotal:       24 kB"), 24 * 1024);
         assert_eq!(pretty_name("ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12\""), "Debian GNU/Linux 12");
-        let machine = Machine::look(Path::new("/"));
+        let machine = Machine::look(Path::new("/a/folder/that/is/made/later"));
         assert!(machine.cpus > 0 && machine.memory > 0 && machine.storage > 0, "{machine:?}");
     }
 }

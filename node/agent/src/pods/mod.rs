@@ -40,6 +40,7 @@ use crate::lookup::Lookup;
 use crate::ports::{PodState, RuntimeEvent};
 use crate::sources::Sources;
 use crate::volumes::Volumes;
+pub(crate) use plan::grace_of;
 use worker::{Message, Worker};
 
 /// What all workers share.

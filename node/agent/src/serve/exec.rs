@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 
 use crate::lookup::{ContainerView, PodView};
 use crate::ports::{ExecSpec, PortError, Session};
-use crate::serve::streams::{self, Wanted};
+use crate::serve::streams::{self, Ending, Wanted};
 use crate::serve::upgrade::{self, Protocol};
 use crate::serve::{Answer, Node, Query, spdy, text, websocket};
 
@@ -25,7 +25,7 @@ pub(crate) fn exec(node: &Node, pod: &Arc<PodView>, container: &ContainerView, r
     }
     let spec = ExecSpec { args, tty: wanted.tty, stdin: wanted.stdin };
     let (runtime, uid) = (Arc::clone(node.lookup.runtime()), pod.uid.clone());
-    connect(container, wanted, request, async move |id| runtime.exec(&uid, &id, spec).await)
+    connect(container, (wanted, Ending::ExitCode), request, async move |id| runtime.exec(&uid, &id, spec).await)
 }
 
 /// Connects to a container's own streams.
@@ -34,7 +34,7 @@ pub(crate) fn attach(node: &Node, pod: &Arc<PodView>, container: &ContainerView,
     wanted.tty = container.tty;
     wanted.stdin &= container.stdin;
     let (runtime, uid) = (Arc::clone(node.lookup.runtime()), pod.uid.clone());
-    connect(container, wanted, request, async move |id| {
+    connect(container, (wanted, Ending::Success), request, async move |id| {
         let mut session = runtime.attach(&uid, &id).await?;
         if !wanted.stdin {
             session.stdin = None;
@@ -58,7 +58,7 @@ fn wanted(query: &Query) -> Wanted {
 /// Grants the upgrade, then starts the session and connects it.
 fn connect<F>(
     container: &ContainerView,
-    wanted: Wanted,
+    (wanted, ending): (Wanted, Ending),
     mut request: Request<Incoming>,
     start: impl FnOnce(String) -> F + Send + 'static,
 ) -> Answer
@@ -84,7 +84,7 @@ where
             Protocol::Spdy(_) => spdy::remote(connection, wanted).await,
         };
         if let Some((remote, protocol)) = remote {
-            streams::run(start(id).await, remote).await;
+            streams::run(start(id).await, remote, ending).await;
             // The protocol task sends what is queued and says goodbye.
             let _ = protocol.await;
         }

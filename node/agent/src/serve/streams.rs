@@ -49,11 +49,20 @@ pub(crate) struct Remote {
     pub(crate) output: mpsc::Sender<(Channel, Bytes)>,
 }
 
+/// What the client is told at the end of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// How the command ended.
+    ExitCode,
+    /// That all went well: how an attached container ended is in its pod's status.
+    Success,
+}
+
 /// Connects a started command, or the failure to start it, to the client, until the command ends.
-pub(crate) async fn run(session: Result<Session, PortError>, mut remote: Remote) {
+pub(crate) async fn run(session: Result<Session, PortError>, mut remote: Remote, ending: Ending) {
     let status = match session {
         Ok(session) => match pump(session, &mut remote).await {
-            Some(0) => json!({"metadata": {}, "status": "Success"}),
+            Some(code) if code == 0 || ending == Ending::Success => json!({"metadata": {}, "status": "Success"}),
             Some(code) => nonzero(code),
             None => failure("the command's exit code is lost: its supervising process has gone"),
         },
@@ -172,12 +181,27 @@ mod tests {
         rustix::io::write(&writer, b"hello").expect("written");
         drop(writer);
         exit.send(3).expect("a receiver");
-        run(Ok(session), Remote { stdin, resize: sizes, output }).await;
+        run(Ok(session), Remote { stdin, resize: sizes, output }, Ending::ExitCode).await;
         assert_eq!(seen.recv().await, Some((Channel::Stdout, Bytes::from_static(b"hello"))));
         let (channel, status) = seen.recv().await.expect("a status");
         assert_eq!(channel, Channel::Error);
         let status: Value = serde_json::from_slice(&status).expect("JSON");
         assert_eq!(status["details"]["causes"][0], json!({"reason": "ExitCode", "message": "3"}));
+    }
+
+    #[tokio::test]
+    async fn an_attached_container_that_fails_is_no_failure_of_attach() {
+        let (reader, _) = pipe();
+        let (exit, exited) = oneshot::channel();
+        let (resize, _sizes) = mpsc::channel(1);
+        let session = Session { stdin: None, stdout: Some(reader), stderr: None, resize, exit: exited };
+        let (output, mut seen) = mpsc::channel(8);
+        let ((_stdin, stdin), (_size, sizes)) = (mpsc::channel(1), mpsc::channel(1));
+        exit.send(3).expect("a receiver");
+        run(Ok(session), Remote { stdin, resize: sizes, output }, Ending::Success).await;
+        let (_, status) = seen.recv().await.expect("a status");
+        let status: Value = serde_json::from_slice(&status).expect("JSON");
+        assert_eq!(status["status"], "Success");
     }
 
     #[tokio::test]
@@ -189,7 +213,7 @@ mod tests {
         let (output, _seen) = mpsc::channel(8);
         let (stdin, input) = mpsc::channel(1);
         let (_size, sizes) = mpsc::channel(1);
-        let running = tokio::spawn(run(Ok(session), Remote { stdin: input, resize: sizes, output }));
+        let running = tokio::spawn(run(Ok(session), Remote { stdin: input, resize: sizes, output }, Ending::ExitCode));
         stdin.send(Bytes::from_static(b"ab")).await.expect("sent");
         drop(stdin);
         let mut file = AsyncFile::new(reader).expect("a pipe");

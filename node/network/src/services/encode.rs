@@ -155,12 +155,22 @@ impl Transaction {
     }
 
     /// The rules that look into the sets of one front. Registers: client's address, service's address, protocol,
-    /// port, then slot or endpoint: parts that follow each other form the keys.
+    /// port, then slot or tag of an endpoint, then the endpoint: parts that follow each other form the keys.
     fn dispatch(&mut self, chain: &str, sets: &[SetId], wanted: Front, any_address: bool) {
         let mark = |rule: &mut Rule<'_, '_>| {
             if wanted == Front::External {
                 rule.change_mark(MASQUERADE, true, REGISTER + 8);
             }
+        };
+        // A looked up tag takes the way through the packet's mark, which is put back at once: `nft` (1.0.6), even
+        // `nft list tables`, aborts on a rule that uses what a map says as a part of a key or writes it to a map,
+        // because it does not know how long that is. Nothing between the two steps can end the rule.
+        let tag = |rule: &mut Rule<'_, '_>, map: &str, from: u32| {
+            rule.look_up(map, from, REGISTER + 4);
+            rule.meta(Meta::Mark, REGISTER + 8);
+            rule.set_mark(REGISTER + 4);
+            rule.meta(Meta::Mark, REGISTER + 4);
+            rule.set_mark(REGISTER + 8);
         };
         // Whoever sticks to an endpoint that is still there goes on to it.
         for id in sets {
@@ -170,11 +180,11 @@ impl Transaction {
                 self.rule(chain, |rule| {
                     rule.source_address(REGISTER);
                     frontend(rule, any_address);
-                    rule.look_up(STICKY, REGISTER, REGISTER + 4);
-                    rule.in_set(&id.to_string(), REGISTER + 1);
+                    tag(rule, STICKY, REGISTER);
+                    rule.look_up(&id.to_string(), REGISTER + 1, REGISTER + 5);
                     rule.remember(STICKY, REGISTER, REGISTER + 4, affinity);
                     mark(rule);
-                    rule.redirect(REGISTER + 4, REGISTER + 5);
+                    rule.redirect(REGISTER + 5, REGISTER + 6);
                 });
             }
         }
@@ -186,10 +196,13 @@ impl Transaction {
                     rule.source_address(REGISTER);
                     frontend(rule, any_address);
                     rule.random(REGISTER + 4, count);
-                    rule.look_up(&id.to_string(), REGISTER + 1, REGISTER + 5);
-                    if let Some(seconds) = affinity {
-                        rule.forget(STICKY, REGISTER, REGISTER + 5); // what is there leads to an endpoint that is gone
-                        rule.remember(STICKY, REGISTER, REGISTER + 5, seconds);
+                    if let Some(affinity) = affinity {
+                        tag(rule, &id.to_string(), REGISTER + 1);
+                        rule.look_up(&SetId::Sticky { front, affinity }.to_string(), REGISTER + 1, REGISTER + 5);
+                        rule.forget(STICKY, REGISTER, REGISTER + 4); // what is there leads to an endpoint that is gone
+                        rule.remember(STICKY, REGISTER, REGISTER + 4, affinity);
+                    } else {
+                        rule.look_up(&id.to_string(), REGISTER + 1, REGISTER + 5);
                     }
                     mark(rule);
                     rule.redirect(REGISTER + 5, REGISTER + 6);
@@ -286,26 +299,27 @@ impl Transaction {
     }
 
     fn set(&mut self, id: SetId) {
-        const IS_MAP: u32 = 8;
-        let key: &[u32] = match id {
-            SetId::Slots { .. } => &[ADDRESS, PROTOCOL, PORT, NUMBER],
-            SetId::Sticky { .. } => &[ADDRESS, PROTOCOL, PORT, ADDRESS, PORT],
-            SetId::Hairpin => &[ADDRESS, ADDRESS],
-            SetId::Refused | SetId::Dropped => &[ADDRESS, PROTOCOL, PORT],
+        let (key, value): (&[u32], &[u32]) = match id {
+            SetId::Slots { affinity: None, .. } => (&[ADDRESS, PROTOCOL, PORT, NUMBER], &[ADDRESS, PORT]),
+            SetId::Slots { affinity: Some(_), .. } => (&[ADDRESS, PROTOCOL, PORT, NUMBER], &[NUMBER]),
+            SetId::Sticky { .. } => (&[ADDRESS, PROTOCOL, PORT, NUMBER], &[ADDRESS, PORT]),
+            SetId::Hairpin => (&[ADDRESS, ADDRESS], &[]),
+            SetId::Refused | SetId::Dropped => (&[ADDRESS, PROTOCOL, PORT], &[]),
         };
-        let is_map = matches!(id, SetId::Slots { .. });
-        self.any_set(&id.to_string(), if is_map { IS_MAP } else { 0 }, key);
+        self.any_set(&id.to_string(), 0, key, value);
     }
 
-    /// Written by rules: client's address, service's address, protocol and port → endpoint; elements expire.
+    /// Written by rules: client's address, service's address, protocol and port → tag of an endpoint; elements expire.
     fn sticky_map(&mut self) {
-        const IS_MAP_WITH_TIMEOUTS_WRITTEN_BY_RULES: u32 = 8 | 0x10 | 0x20;
-        self.any_set(STICKY, IS_MAP_WITH_TIMEOUTS_WRITTEN_BY_RULES, &[ADDRESS, ADDRESS, PROTOCOL, PORT]);
+        const WITH_TIMEOUTS_AND_WRITTEN_BY_RULES: u32 = 0x10 | 0x20;
+        self.any_set(STICKY, WITH_TIMEOUTS_AND_WRITTEN_BY_RULES, &[ADDRESS, ADDRESS, PROTOCOL, PORT], &[NUMBER]);
     }
 
-    fn any_set(&mut self, name: &str, flags: u32, key: &[u32]) {
+    /// A map if there are values.
+    fn any_set(&mut self, name: &str, flags: u32, key: &[u32], value: &[u32]) {
+        const IS_MAP: u32 = 8;
         let joined = |types: &[u32]| types.iter().fold(0, |all, one| all << 6 | one);
-        let target = [ADDRESS, PORT];
+        let flags = if value.is_empty() { flags } else { flags | IS_MAP };
         // The identifier joins what one transaction creates; names are enough for that, but it must be there.
         let identifier = self.0.len();
         self.push(NEW_SET, CREATE, |a| {
@@ -314,9 +328,9 @@ impl Transaction {
             a.number_be(3, flags);
             a.number_be(4, joined(key));
             a.number_be(5, key.len() as u32 * 4);
-            if flags & 8 != 0 {
-                a.number_be(6, joined(&target));
-                a.number_be(7, target.len() as u32 * 4);
+            if !value.is_empty() {
+                a.number_be(6, joined(value));
+                a.number_be(7, value.len() as u32 * 4);
             }
             a.number_be(10, identifier);
         });
@@ -325,6 +339,10 @@ impl Transaction {
     fn elements(&mut self, kind: u16, id: SetId, elements: &[(Element, Option<Target>)]) {
         let flags = if kind == NEW_ELEMENT { CREATE } else { 0 };
         let name = id.to_string();
+        let value_bytes = |target: &Target| match id {
+            SetId::Slots { affinity: Some(_), .. } => target.tag().to_ne_bytes().to_vec(),
+            _ => target_bytes(target).to_vec(),
+        };
         for chunk in elements.chunks(ELEMENTS) {
             self.push(kind, flags, |a| {
                 a.text(1, TABLE);
@@ -334,7 +352,7 @@ impl Transaction {
                         a.nest(1, |a| {
                             a.nest(1, |a| a.put(1, &key_bytes(element)));
                             if let Some(target) = target.filter(|_| kind == NEW_ELEMENT) {
-                                a.nest(2, |a| a.put(1, &target_bytes(&target)));
+                                a.nest(2, |a| a.put(1, &value_bytes(&target)));
                             }
                         });
                     }
@@ -355,10 +373,9 @@ pub(crate) fn replace_all(tables: &Tables, ranges: &Ranges) -> Batch {
 
 /// Loads where a client knocks into the second register and those that follow.
 fn frontend(rule: &mut Rule<'_, '_>, any_address: bool) {
+    rule.destination_address(REGISTER + 1);
     if any_address {
-        rule.constant(REGISTER + 1, &[0; 4]);
-    } else {
-        rule.destination_address(REGISTER + 1);
+        rule.mask(REGISTER + 1, 0); // a constant would do as well, but `nft` could not name its type
     }
     rule.meta(Meta::Protocol, REGISTER + 2);
     rule.destination_port(REGISTER + 3);
@@ -367,13 +384,9 @@ fn frontend(rule: &mut Rule<'_, '_>, any_address: bool) {
 fn key_bytes(element: &Element) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(20);
     match element {
-        Element::Slot(frontend, slot) => {
+        Element::Slot(frontend, number) | Element::Sticky(frontend, number) => {
             put_frontend(&mut bytes, frontend);
-            bytes.extend(slot.to_ne_bytes());
-        }
-        Element::Sticky(frontend, target) => {
-            put_frontend(&mut bytes, frontend);
-            bytes.extend(target_bytes(target));
+            bytes.extend(number.to_ne_bytes());
         }
         Element::Pair(address) => bytes.extend(address.octets().repeat(2)),
         Element::Frontend(frontend) => put_frontend(&mut bytes, frontend),

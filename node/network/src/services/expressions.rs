@@ -84,14 +84,6 @@ impl Rule<'_, '_> {
         });
     }
 
-    /// Loads a constant.
-    pub(crate) fn constant(&mut self, to: u32, value: &[u8]) {
-        self.expression("immediate", |a| {
-            a.number_be(1, to);
-            a.nest(2, |a| a.put(VALUE, value));
-        });
-    }
-
     /// Loads a random number below `modulus`.
     pub(crate) fn random(&mut self, to: u32, modulus: u32) {
         self.expression("numgen", |a| {
@@ -138,6 +130,11 @@ impl Rule<'_, '_> {
             a.nest(5, |a| a.put(VALUE, &flip));
             a.number_be(6, 0);
         });
+    }
+
+    /// Clears the bits of a register that are not in `bits`, a number in the machine's byte order.
+    pub(crate) fn mask(&mut self, register: u32, bits: u32) {
+        self.bits(register, bits.to_ne_bytes(), [0; 4]);
     }
 
     /// Ends the rule unless what a register holds is in a set.

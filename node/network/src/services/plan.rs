@@ -64,7 +64,7 @@ fn add_slots(tables: &mut Tables, front: Front, frontend: Frontend, targets: &BT
         let set = SetId::Slots { front, count, affinity };
         tables.add(set, Element::Slot(frontend, slot), Some(*target));
         if let Some(affinity) = affinity {
-            tables.add(SetId::Sticky { front, affinity }, Element::Sticky(frontend, *target), None);
+            tables.add(SetId::Sticky { front, affinity }, Element::Sticky(frontend, target.tag()), Some(*target));
         }
     }
 }

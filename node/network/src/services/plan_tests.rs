@@ -146,11 +146,33 @@ fn clients_that_stick_have_maps_of_their_own() {
               10.43.0.5 tcp 80 #0 -> 10.42.0.7:8080
               10.43.0.5 tcp 80 #1 -> 10.42.1.9:8080
             internal-sticky-60
-              10.43.0.5 tcp 80 10.42.0.7:8080
-              10.43.0.5 tcp 80 10.42.1.9:8080
+              10.43.0.5 tcp 80 0x15ba0007 -> 10.42.0.7:8080
+              10.43.0.5 tcp 80 0x15ba0109 -> 10.42.1.9:8080
             hairpin
               10.42.0.7
               10.42.1.9
+        "#]],
+    );
+}
+
+/// Tags are 32 bits for 48: where two endpoints have the same, the map must not have two elements with one key.
+#[test]
+fn endpoints_with_the_same_tag_share_their_clients() {
+    let spec =
+        json!({ "clusterIP": "10.43.0.5", "ports": [{ "name": "http", "port": 80 }], "sessionAffinity": "ClientIP" });
+    let mut other = slice("web-2", &["10.43.0.7 here ready"]);
+    other["ports"][0]["port"] = json!(8081);
+    check(
+        &[service(spec), slice("web-1", &["10.42.0.7 here ready"]), other],
+        expect![[r#"
+            internal-2-sticky-10800
+              10.43.0.5 tcp 80 #0 -> 10.42.0.7:8080
+              10.43.0.5 tcp 80 #1 -> 10.43.0.7:8081
+            internal-sticky-10800
+              10.43.0.5 tcp 80 0x15ba0007 -> 10.42.0.7:8080
+            hairpin
+              10.42.0.7
+              10.43.0.7
         "#]],
     );
 }

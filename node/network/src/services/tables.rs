@@ -18,7 +18,7 @@ pub(crate) enum SetId {
         /// Seconds for which a client sticks to its endpoint.
         affinity: Option<u32>,
     },
-    /// Endpoints to which clients may still stick.
+    /// Endpoints to which clients may still stick, by their tags.
     Sticky {
         /// Which traffic it redirects.
         front: Front,
@@ -60,11 +60,20 @@ pub(crate) struct Target {
     pub(crate) port: u16,
 }
 
+impl Target {
+    /// What the packet filter remembers of the endpoint to which a client sticks. Should two endpoints of one service
+    /// have the same, the clients of the second go on to the first: that moves them once, and they stick there.
+    pub(crate) fn tag(self) -> u32 {
+        u32::from(self.address) ^ u32::from(self.port) << 16
+    }
+}
+
 /// The key of an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Element {
     Slot(Frontend, u32),
-    Sticky(Frontend, Target),
+    /// By tag.
+    Sticky(Frontend, u32),
     Pair(Ipv4Addr),
     Frontend(Frontend),
 }
@@ -203,7 +212,7 @@ impl fmt::Display for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Slot(frontend, slot) => write!(f, "{frontend} #{slot}"),
-            Self::Sticky(frontend, target) => write!(f, "{frontend} {target}"),
+            Self::Sticky(frontend, tag) => write!(f, "{frontend} {tag:#010x}"),
             Self::Pair(address) => write!(f, "{address}"),
             Self::Frontend(frontend) => write!(f, "{frontend}"),
         }

@@ -34,6 +34,15 @@ async fn a_container_runs_says_something_and_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_list_of_processes_names_the_pod() {
+    let Some(place) = Place::new() else { return };
+    let engine = place.engine().await;
+    let netns = engine.create_pod(Place::pod("u")).await.expect("a pod").netns.expect("a network namespace");
+    let command = netns.ancestors().nth(2).expect("its process").join("cmdline");
+    assert_eq!(std::fs::read_to_string(command).expect("readable"), "corten-shim\0a/p\0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_container_is_confined() {
     let Some(place) = Place::new() else { return };
     let engine = place.engine().await;

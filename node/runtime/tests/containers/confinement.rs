@@ -33,6 +33,21 @@ async fn nothing_of_the_machine_leaks_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_those_that_ask_for_it_can_gain_no_privileges() {
+    let Some(place) = Place::new() else { return };
+    let engine = place.engine().await;
+    let mut events = engine.events();
+    engine.create_pod(Place::pod("u")).await.expect("a pod");
+    for (name, user) in [("root", ""), ("user", "app")] {
+        let mut spec = place.container(name, &["testbox", "id"]);
+        spec.no_new_privileges = false;
+        spec.user.name = user.to_owned();
+        let (_, said) = run(&place, &engine, &mut events, spec).await;
+        assert!(said.contains("NoNewPrivs:\t0") && said.contains("Seccomp:\t2"), "{name}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_user_has_no_capabilities_but_its_own_streams() {
     let Some(place) = Place::new() else { return };
     let engine = place.engine().await;

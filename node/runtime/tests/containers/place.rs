@@ -57,6 +57,7 @@ impl Place {
             host_ipc: false,
             resources: Resources::default(),
             qos: "Burstable".to_owned(),
+            grace: Duration::ZERO,
         }
     }
 

@@ -126,3 +126,36 @@ async fn a_shim_is_written_anew_if_it_is_not_ours() {
     std::fs::write(&shim, "#!/bin/false\n").expect("written");
     place.engine().await.create_pod(Place::pod("u")).await.expect("a pod");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_purged_may_end_by_itself_first() {
+    let Some(place) = Place::new() else { return };
+    let engine = place.engine().await;
+    let grace = Duration::from_secs(30);
+    for (uid, id, grace, program) in [
+        ("u", "well-behaved", grace, "serve"),
+        ("v", "stubborn", Duration::from_secs(1), "stubborn"),
+        ("w", "hasty", Duration::ZERO, "stubborn"),
+    ] {
+        engine.create_pod(corten_runtime::PodSpec { grace, ..Place::pod(uid) }).await.expect("a pod");
+        let mut spec = place.container(id, &["testbox", program]);
+        spec.pod_uid = uid.to_owned();
+        engine.start_container(spec).await.expect("starts");
+    }
+    let listening = async {
+        while !place.said("well-behaved").contains("serves") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), listening).await.expect("it is up");
+    drop(engine);
+    assert_eq!(corten_runtime::running_pods(&place.config).await, 3);
+    let start = std::time::Instant::now();
+    corten_runtime::purge(&place.config).await.expect("purged");
+    let took = start.elapsed().as_secs_f64();
+    assert!(place.said("well-behaved").contains("got SIGTERM"), "{}", place.said("well-behaved"));
+    assert!(place.said("stubborn").contains("ignored SIGTERM"), "{}", place.said("stubborn"));
+    assert!((1.0..6.0).contains(&took), "all at once, and no longer than their pods allow: {took} s");
+    assert_eq!(corten_runtime::running_pods(&place.config).await, 0);
+    assert_eq!(processes_in(&place.config.cgroup_root.display().to_string()), 0);
+}

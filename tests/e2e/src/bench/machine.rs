@@ -29,9 +29,8 @@ pub(super) fn cpu(pid: u32) -> Result<Duration> {
 pub(super) fn shims(folder: &str) -> Vec<u32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let is_shim = |pid: &u32| {
-        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command).into_owned();
-        command.starts_with(folder) && command.contains("/corten-shim-")
+        let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        program.starts_with(folder) && program.display().to_string().contains("/corten-shim-")
     };
     processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_shim).collect()
 }

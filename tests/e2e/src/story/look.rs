@@ -97,6 +97,9 @@ pub(super) fn exec(sandbox: &Sandbox) -> Result<String> {
     let piped = sandbox.kubectl(["-n", "demo", "exec", "-i", "client", "--", "/testbox", "cat-stdin"]);
     let text = "x".repeat(200_000);
     ensure!(piped.input(text.clone()).run()? == text, "200 kB through cat do not come back");
+    let words = ["-n", "demo", "run", "cat", "-i", "--rm", "--restart=Never", "--image=localhost/testbox:v1"];
+    let once = sandbox.kubectl(words).args(["--", "cat-stdin"]).input("to the end\n").run()?;
+    ensure!(once.contains("to the end\n"), "kubectl run -i says {once:?}");
     Ok(format!("a terminal, its exit code 7, 200 kB through stdin and stdout; and: {}", missing.trim()))
 }
 

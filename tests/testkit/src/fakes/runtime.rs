@@ -262,6 +262,9 @@ impl Runtime for FakeRuntime {
             if let Some(why) = state.refusals.get(&spec.name) {
                 return Err(failed("CreateContainerError", why));
             }
+            if spec.args.iter().any(|word| word == "missing") {
+                return Err(failed("StartError", "exec: \"missing\": no such file or directory"));
+            }
             state.last_pid += 1;
             let pid = state.last_pid;
             let pod = state.pods.get_mut(&spec.pod_uid).filter(|pod| !pod.broken);

@@ -149,6 +149,12 @@ impl Sandbox {
         Program::new(["nsenter", &format!("--net={NETNS}/{}", self.name)]).args(words)
     }
 
+    /// The program under test.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.corten
+    }
+
     /// `corten VERB …` with this sandbox's folders.
     pub fn corten<W: AsRef<OsStr>>(&self, verb: &str, words: impl IntoIterator<Item = W>) -> Program {
         let (data, run) = (self.data_dir(), self.run_dir());
@@ -252,12 +258,6 @@ impl Sandbox {
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.run_dir().join("corten.log")).unwrap_or_default()
-    }
-
-    /// The program itself, to be called with all its arguments.
-    #[must_use]
-    pub fn program(&self) -> &Path {
-        &self.corten
     }
 
     /// What is left of the cluster on the machine: processes, mounts, cgroups, links, rules, files.

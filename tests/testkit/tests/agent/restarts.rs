@@ -38,6 +38,20 @@ async fn ten_good_minutes_are_forgiven() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_program_that_is_not_there_counts_as_one_that_ended() -> Result<()> {
+    let (cluster, _machine) = one_machine().await?;
+    create(&cluster, running("missing")).await?;
+    cluster.advance(seconds(45)).await;
+    let pod = get(&cluster).await?;
+    assert_eq!(show(&pod), "Running c=CrashLoopBackOff/3");
+    let status = pod.status.unwrap_or_default().container_statuses.unwrap_or_default().remove(0);
+    assert_eq!(state(status.last_state.as_ref()), "StartError(128)");
+    let message = status.last_state.and_then(|state| state.terminated?.message).unwrap_or_default();
+    assert_eq!(message, "exec: \"missing\": no such file or directory");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_container_that_cannot_be_made_says_why_and_is_tried_again() -> Result<()> {
     let (cluster, machine) = one_machine().await?;
     machine.runtime.refuse("c", Some("no space left on device"));

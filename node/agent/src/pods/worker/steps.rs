@@ -7,11 +7,11 @@ use corten_api::api::core::v1::Container;
 use corten_base::Timestamp;
 use kube::ResourceExt;
 
-use super::super::model::{ImageState, Sandbox, Stopping, Trouble, containers};
+use super::super::model::{End, ImageState, Sandbox, Stopping, Trouble, containers};
 use super::super::{images, signals};
 use super::{Message, Worker};
 use crate::container::{self, container_spec, pod_spec};
-use crate::ports::PortError;
+use crate::ports::{ContainerState, Exit, PortError};
 use crate::volumes::VolumeError;
 
 /// A container that could not be started, and a pod that could not be made or removed, is tried again after this time
@@ -24,6 +24,9 @@ const FIRST_SANDBOX_DELAY: Duration = Duration::from_millis(500);
 /// What could not be killed is killed again after this time.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
 const SIGTERM: i32 = 15;
+/// How the runtime says that a program cannot be executed, and the exit code that stands for it.
+const START_ERROR: &str = "StartError";
+const START_ERROR_CODE: i32 = 128;
 
 impl Worker {
     pub(super) async fn create_sandbox(&mut self) {
@@ -133,21 +136,24 @@ impl Worker {
 
     pub(super) async fn start(&mut self, name: &str) {
         let Some(container) = self.container(name) else { return };
-        let Err(PortError { reason, message }) = self.try_start(&container).await else { return };
+        let random = &self.shared.config.random;
+        let id: String =
+            [random.bytes16(), random.bytes16()].concat().iter().map(|byte| format!("{byte:02x}")).collect();
+        let Err(PortError { reason, message }) = self.try_start(&container, id.clone()).await else { return };
         let now = self.now();
         self.events.warning(Some(name), "Failed", format!("Error: {message}"));
+        if reason == START_ERROR {
+            return self.could_not_execute(&container, id, message).await;
+        }
         let slot = self.observed.slots.entry(name.to_owned()).or_default();
         let delay = images::next_delay(slot.trouble.as_ref().map(|trouble| trouble.delay)).min(MOST_START_DELAY);
         slot.trouble = Some(Trouble { reason: reason.to_owned(), message, until: now + delay, delay });
     }
 
-    async fn try_start(&mut self, container: &Container) -> Result<(), PortError> {
+    async fn try_start(&mut self, container: &Container, id: String) -> Result<(), PortError> {
         let slot = self.observed.slots.get(&container.name).cloned().unwrap_or_default();
         let (ImageState::Present(image), Some(volumes)) = (&slot.image, &self.volumes) else { return Ok(()) };
         let config = &self.shared.config;
-        let random = &config.random;
-        let id: String =
-            [random.bytes16(), random.bytes16()].concat().iter().map(|byte| format!("{byte:02x}")).collect();
         let attempt = slot.next_attempt();
         let (namespace, pod_name) = (self.pod.namespace().unwrap_or_default(), self.pod.name_any());
         let log_dir = config.pod_log_dir(&namespace, &pod_name, &self.uid);
@@ -158,21 +164,40 @@ impl Worker {
         let state = config.runtime.start_container(spec).await?;
         self.events.normal(name, "Created", format!("Created container: {}", container.name));
         self.events.normal(name, "Started", format!("Started container {}", container.name));
-        let oldest = {
-            let slot = self.observed.slots.entry(container.name.clone()).or_default();
-            let oldest = slot.previous.take();
-            slot.previous = slot.newest.replace(state);
-            slot.trouble = None;
-            slot.stopping = None;
-            slot.stale = false;
-            slot.reference = container.image.clone();
-            slot.previous_end = std::mem::take(&mut slot.end);
-            // The next attempt looks again.
-            slot.image = ImageState::Unknown;
-            slot.started = container.startup_probe.is_none();
-            slot.ready = container.readiness_probe.is_none();
-            oldest
+        self.began(container, state).await;
+        Ok(())
+    }
+
+    /// A program that cannot be executed counts as one that ended at once, as upstream's runtimes tell it.
+    async fn could_not_execute(&mut self, container: &Container, id: String, message: String) {
+        let slot = self.observed.slots.get(&container.name).cloned().unwrap_or_default();
+        let image = match &slot.image {
+            ImageState::Present(image) => image.id.clone(),
+            _ => String::new(),
         };
+        let (name, attempt, now) = (container.name.clone(), slot.next_attempt(), self.now());
+        self.began(container, ContainerState { id, name, attempt, image, pid: None, started_at: now, exit: None })
+            .await;
+        let slot = self.observed.slots.entry(container.name.clone()).or_default();
+        slot.ended(Exit { code: START_ERROR_CODE, signal: 0, oom_killed: false, at: now });
+        slot.end = End { reason: Some(START_ERROR.to_owned()), message: Some(message) };
+    }
+
+    /// Notes a new attempt; the one before the last goes.
+    async fn began(&mut self, container: &Container, state: ContainerState) {
+        let attempt = state.attempt;
+        let slot = self.observed.slots.entry(container.name.clone()).or_default();
+        let oldest = slot.previous.take();
+        slot.previous = slot.newest.replace(state);
+        slot.trouble = None;
+        slot.stopping = None;
+        slot.stale = false;
+        slot.reference = container.image.clone();
+        slot.previous_end = std::mem::take(&mut slot.end);
+        // The next attempt looks again.
+        slot.image = ImageState::Unknown;
+        slot.started = container.startup_probe.is_none();
+        slot.ready = container.readiness_probe.is_none();
         if let Some(oldest) = oldest {
             let _ = self.shared.config.runtime.remove_container(&self.uid, &oldest.id).await;
         }
@@ -181,7 +206,6 @@ impl Worker {
             let _ = std::fs::remove_file(log);
             let _ = std::fs::remove_file(last_words);
         }
-        Ok(())
     }
 
     pub(super) fn log_dir(&self, container: &str) -> std::path::PathBuf {
