@@ -1,5 +1,6 @@
 //! Installs what the machine lacks.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
@@ -7,13 +8,22 @@ use anyhow::Result;
 use crate::run::{Cargo, has, run};
 
 /// Programs that builds and tests call, and the Debian packages that bring them.
-const PROGRAMS: [(&str, &str); 5] =
-    [("gcc", "gcc"), ("ip", "iproute2"), ("nsenter", "util-linux"), ("xz", "xz-utils"), ("dpkg-deb", "dpkg")];
+const PROGRAMS: [(&str, &str); 6] = [
+    ("gcc", "gcc"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("nsenter", "util-linux"),
+    ("xz", "xz-utils"),
+    ("dpkg-deb", "dpkg"),
+];
+/// Files that builds need. gcc alone only recommends the C library's headers.
+const FILES: [(&str, &str); 1] = [("/usr/include/stdlib.h", "libc6-dev")];
 
 /// Installs Debian packages that are missing. Does nothing on a machine that has all.
 pub(crate) fn machine() -> Result<()> {
-    let missing: Vec<&str> =
-        PROGRAMS.iter().filter(|(program, _)| !has(program)).map(|&(_, package)| package).collect();
+    let programs = PROGRAMS.iter().filter(|(program, _)| !has(program));
+    let files = FILES.iter().filter(|(file, _)| !Path::new(file).exists());
+    let missing: Vec<&str> = programs.chain(files).map(|&(_, package)| package).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -1,12 +1,22 @@
 //! The commands of `corten`, and how they refuse.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
+<<<<<<< HEAD
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use corten_testkit::{Sandbox, eventually};
 use serde_json::{Value, json};
+=======
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use corten_testkit::{Program, Sandbox};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use serde_json::Value;
+>>>>>>> wt-tests2
 
 const NONE: [&str; 0] = [];
 
@@ -55,6 +65,66 @@ fn what_cannot_work_is_refused_in_one_line_before_anything_is_made() {
     });
 }
 
+/// A disk of a size of its own, for as long as this lives.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn new(place: &Path, size: &str) -> Result<Self> {
+        fs::create_dir_all(place)?;
+        let size = std::ffi::CString::new(format!("size={size}"))?;
+        mount("corten-test", place, "tmpfs", MountFlags::empty(), size.as_c_str()).context("cannot mount a disk")?;
+        Ok(Self(place.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = unmount(&self.0, UnmountFlags::DETACH);
+    }
+}
+
+#[test]
+fn a_full_disk_is_named() {
+    check(|sandbox| {
+        let disk = SmallDisk::new(&sandbox.data_dir(), "32m")?;
+        let said = sandbox.up().args(["--detach"]).fail()?;
+        let wanted = format!("the disk of --data-dir {} has 3", sandbox.data_dir().display());
+        ensure!(said.contains(&wanted) && said.contains(" MiB free, and at least 64 MiB are needed"), "{said}");
+        ensure!(said.trim().lines().count() == 1, "{said}");
+        drop(disk);
+        let _disk = SmallDisk::new(&sandbox.data_dir(), "1m")?;
+        let data = sandbox.data_dir().display().to_string();
+        let image = sandbox.image("v1").display().to_string();
+        let said = sandbox.corten_image(["import", &image, "--data-dir", &data]).fail()?;
+        ensure!(said.to_lowercase().contains("no space left on device"), "{said}");
+        Ok(())
+    });
+}
+
+#[test]
+fn who_may_not_make_containers_is_told_so() {
+    check(|sandbox| {
+        let (data, run) = (sandbox.data_dir(), sandbox.run_dir());
+        let up = |setpriv: &[&str]| {
+            sandbox
+                .inside(["setpriv"])
+                .args(setpriv)
+                .args([sandbox.program()])
+                .args(["up", "--node-name", "node-1", "--cgroup-root", &format!("/{}", sandbox.name())])
+                .args([OsStr::new("--kubeconfig"), sandbox.kubeconfig().as_os_str()])
+                .args([OsStr::new("--data-dir"), data.as_os_str(), OsStr::new("--run-dir"), run.as_os_str()])
+        };
+        let lacks = "error: corten needs to run as root to make containers; this process lacks ";
+        let said = up(&["--reuid", "65534", "--regid", "65534", "--clear-groups"]).fail()?;
+        ensure!(said.trim() == format!("{lacks}CAP_SYS_ADMIN and CAP_NET_ADMIN"), "{said}");
+        // Root of a container that was given no more than the usual.
+        let said = up(&["--inh-caps", "-net_admin", "--bounding-set", "-net_admin"]).fail()?;
+        ensure!(said.trim() == format!("{lacks}CAP_NET_ADMIN"), "{said}");
+        ensure!(sandbox.leftovers().is_empty(), "{:#?}", sandbox.leftovers());
+        Ok(())
+    });
+}
+
 #[test]
 fn a_cluster_that_runs_keeps_others_away_and_tells_of_itself() {
     check(|sandbox| {
@@ -63,15 +133,33 @@ fn a_cluster_that_runs_keeps_others_away_and_tells_of_itself() {
         sandbox.start()?;
         let said = sandbox.up().args(["--detach"]).fail()?;
         ensure!(said.contains(&format!("is running already, as process {}", sandbox.pid()?)), "{said}");
-        let run = sandbox.folder().join("run2");
-        let elsewhere = sandbox.up().args(["--api-port", "7443", "--node-port", "7444", "--run-dir"]).args([&run]);
-        let said = elsewhere.fail()?;
-        ensure!(said.contains("the argument '--run-dir <DIR>' cannot be used multiple times"), "{said}");
 
-        // The node and its state are seen from any network namespace.
-        let status: Value = serde_json::from_str(&sandbox.corten("status", ["-o", "json"]).run()?)?;
-        ensure!(status["running"] == true && status["nodes"][0]["ready"] == true, "{status}");
-        ensure!(status["apiServer"] == format!("https://{}:6443", sandbox.address()), "{status}");
+        // Nor can a second one with a run folder and ports of its own share the data.
+        let (data, run) = (sandbox.data_dir(), sandbox.folder().join("run2"));
+        let elsewhere = sandbox
+            .inside([sandbox.program()])
+            .args(["up", "--node-name", "node-2", "--api-port", "7443", "--node-port", "7444"])
+            .args(["--cgroup-root", &format!("/{}", sandbox.name())])
+            .args([OsStr::new("--kubeconfig"), sandbox.folder().join("second.conf").as_os_str()])
+            .args([OsStr::new("--data-dir"), data.as_os_str(), OsStr::new("--run-dir"), run.as_os_str()]);
+        let said = elsewhere.fail()?;
+        let wanted = format!("--data-dir {} is in use by process {}", data.display(), sandbox.pid()?);
+        ensure!(said.contains(&wanted), "{wanted:?} is missing in\n{said}");
+        ensure!(!sandbox.folder().join("second.conf").exists(), "it wrote a kubeconfig");
+
+        // The node and its state are seen from any network namespace: here from the machine's own.
+        let run = sandbox.run_dir();
+        let outside = Program::new([sandbox.program()]).args(["status", "-o", "json"]).args([
+            OsStr::new("--data-dir"),
+            data.as_os_str(),
+            OsStr::new("--run-dir"),
+            run.as_os_str(),
+        ]);
+        for program in [sandbox.corten("status", ["-o", "json"]), outside] {
+            let status: Value = serde_json::from_str(&program.run()?)?;
+            ensure!(status["running"] == true && status["nodes"][0]["ready"] == true, "{status}");
+            ensure!(status["apiServer"] == format!("https://{}:6443", sandbox.address()), "{status}");
+        }
 
         // A second start after a clean stop, and a third after a crash.
         sandbox.corten("down", NONE).run()?;

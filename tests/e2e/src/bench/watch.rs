@@ -1,6 +1,6 @@
 //! When things happen, seen by a watch as any client would see them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -74,17 +74,20 @@ impl Pods {
         }
     }
 
-    /// Waits until so many pods have become Ready since; when each did.
-    pub(super) async fn ready(&mut self, count: usize) -> Result<HashMap<String, Instant>> {
-        let mut seen = HashMap::new();
+    /// Waits until these pods have become Ready; when each did. What happens to others does not count.
+    pub(super) async fn ready(&mut self, names: &[String]) -> Result<HashMap<String, Instant>> {
+        let mut waiting = Waiting::new(names);
         let wait = async {
-            while seen.len() < count {
+            while !waiting.is_over() {
                 match self.events.next().await.context("the watch ended")?? {
                     WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
                         let conditions = pod.status.as_ref().and_then(|status| status.conditions.clone());
                         if is_ready(conditions.map(|all| all.into_iter().map(|own| (own.type_, own.status)))) {
-                            seen.entry(pod.name_any()).or_insert_with(Instant::now);
+                            waiting.happened(&pod.name_any());
                         }
+                    }
+                    WatchEvent::Deleted(pod) if waiting.left.contains(&pod.name_any()) => {
+                        bail!("pod {} was deleted before it became Ready", pod.name_any());
                     }
                     _ => {}
                 }
@@ -92,28 +95,64 @@ impl Pods {
             Ok::<_, anyhow::Error>(())
         };
         let result = tokio::time::timeout(PATIENCE, wait).await;
-        let found = seen.len();
-        result.with_context(|| format!("{found} of {count} pods became Ready"))??;
-        Ok(seen)
+        result.with_context(|| format!("pods do not become Ready: {:?}", waiting.left))??;
+        Ok(waiting.seen)
     }
 
     /// Deletes all pods but `kept` and waits until they are gone.
     pub(super) async fn clear(&mut self, kept: &str) -> Result<()> {
-        let mut left = 0;
-        for pod in self.api.list(&ListParams::default()).await? {
-            if pod.name_any() != kept {
-                self.api.delete(&pod.name_any(), &DeleteParams::default()).await?;
-                left += 1;
-            }
+        let all = self.api.list(&ListParams::default()).await?;
+        let names: Vec<String> = all.iter().map(ResourceExt::name_any).filter(|name| name != kept).collect();
+        let mut waiting = Waiting::new(&names);
+        for name in &names {
+            self.api.delete(name, &DeleteParams::default()).await?;
         }
         let wait = async {
-            while left > 0 {
-                if let WatchEvent::Deleted(_) = self.events.next().await.context("the watch ended")?? {
-                    left -= 1;
+            while !waiting.is_over() {
+                if let WatchEvent::Deleted(pod) = self.events.next().await.context("the watch ended")?? {
+                    waiting.happened(&pod.name_any());
                 }
             }
-            Ok(())
+            Ok::<_, anyhow::Error>(())
         };
-        tokio::time::timeout(PATIENCE, wait).await.context("pods do not go away")?
+        let result = tokio::time::timeout(PATIENCE, wait).await;
+        result.with_context(|| format!("pods do not go away: {:?}", waiting.left))?
+    }
+}
+
+/// What has not happened yet, and when the rest did.
+struct Waiting {
+    left: BTreeSet<String>,
+    seen: HashMap<String, Instant>,
+}
+
+impl Waiting {
+    fn new(names: &[String]) -> Self {
+        Self { left: names.iter().cloned().collect(), seen: HashMap::new() }
+    }
+
+    fn happened(&mut self, name: &str) {
+        if self.left.remove(name) {
+            self.seen.insert(name.to_owned(), Instant::now());
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.left.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_pods_do_not_count() {
+        let mut waiting = Waiting::new(&["a".to_owned(), "b".to_owned()]);
+        ["other", "a", "a", "another"].iter().for_each(|name| waiting.happened(name));
+        assert!(!waiting.is_over());
+        waiting.happened("b");
+        assert!(waiting.is_over());
+        assert_eq!(waiting.seen.len(), 2);
     }
 }

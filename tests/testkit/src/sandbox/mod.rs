@@ -8,7 +8,6 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,8 +22,6 @@ const NETNS: &str = "/run/netns";
 /// The node's address in every sandbox: each is a world of its own.
 const ADDRESS: &str = "172.30.0.1";
 const RESET_TIMEOUT: Duration = Duration::from_secs(60);
-
-static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// A sandbox. Nothing in it reaches anything outside.
 pub struct Sandbox {
@@ -84,9 +81,7 @@ impl Sandbox {
         }
         static SWEPT: std::sync::Once = std::sync::Once::new();
         SWEPT.call_once(sweep);
-        let name = format!("corten-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let sandbox = Self { name, corten, kubectl, testbox };
-        fs::create_dir_all(sandbox.folder()).context("cannot make the sandbox's folder")?;
+        let sandbox = Self { name: remains::fresh()?, corten, kubectl, testbox };
         let name = sandbox.name.as_str();
         Program::new(["ip", "netns", "add", name]).run()?;
         let address = format!("{ADDRESS}/24");
@@ -265,6 +260,12 @@ impl Sandbox {
         fs::read_to_string(self.run_dir().join("corten.log")).unwrap_or_default()
     }
 
+    /// The program itself, to be called with all its arguments.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.corten
+    }
+
     /// What is left of the cluster on the machine: processes, mounts, cgroups, links, rules, files.
     #[must_use]
     pub fn leftovers(&self) -> Vec<String> {
@@ -276,6 +277,16 @@ impl Sandbox {
     }
 }
 
+impl Sandbox {
+    /// Removes everything, whatever state it is in. Dropping it does the same.
+    pub fn clear(&self) {
+        if let Err(error) = self.reset() {
+            eprintln!("{}: {error:#}", self.name);
+        }
+        remains::remove(&self.name);
+    }
+}
+
 impl Drop for Sandbox {
     fn drop(&mut self) {
         if thread::panicking() {
@@ -283,10 +294,7 @@ impl Drop for Sandbox {
             let lines: Vec<&str> = log.lines().collect();
             eprintln!("the end of corten's log:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
         }
-        if let Err(error) = self.reset() {
-            eprintln!("{}: {error:#}", self.name);
-        }
-        remains::remove(&self.name);
+        self.clear();
     }
 }
 

@@ -1,10 +1,13 @@
 //! What a sandbox leaves on the machine, found and removed by its exact name.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -14,6 +17,27 @@ use super::NETNS;
 
 /// Links that the sandbox itself has.
 const OWN_LINKS: [&str; 3] = ["lo", "eth0", "eth0-peer"];
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A name that nothing has, with its folder, which only root can look into.
+pub(super) fn fresh() -> Result<String> {
+    loop {
+        let name = format!("corten-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        if make(&folder(&name))? {
+            return Ok(name);
+        }
+    }
+}
+
+/// Whether it made the folder. Anybody can guess its name in /tmp, so that one that is there already is never used.
+fn make(folder: &Path) -> Result<bool> {
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot make {}", folder.display())),
+    }
+}
 
 pub(super) fn folder(name: &str) -> PathBuf {
     Path::new("/tmp").join(name)
@@ -33,7 +57,7 @@ pub(super) fn find(name: &str) -> Vec<String> {
     found
 }
 
-/// Processes in its cgroups, in its network namespace, or started with its folders.
+/// Processes in its cgroups, in its network namespace, or of its folder.
 fn processes(name: &str) -> Vec<(i32, String)> {
     let namespace = fs::metadata(Path::new(NETNS).join(name)).map(|meta| meta.ino()).ok();
     let place = folder(name);
@@ -43,25 +67,35 @@ fn processes(name: &str) -> Vec<(i32, String)> {
         let path = entry.path();
         let cgroup = fs::read_to_string(path.join("cgroup")).unwrap_or_default();
         let command = fs::read(path.join("cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        let command = String::from_utf8_lossy(&command).into_owned();
+        let words: Vec<&str> = command.split('\0').collect();
+        let program = fs::read_link(path.join("exe")).unwrap_or_default();
         let in_namespace =
             namespace.is_some() && fs::metadata(path.join("ns/net")).ok().map(|meta| meta.ino()) == namespace;
         let in_cgroup = cgroup
             .lines()
             .filter_map(|line| line.splitn(3, ':').nth(2))
             .any(|path| path.split('/').any(|part| part == name));
-        let of_folder = command.contains(&format!("{}/", place.display()));
         // One that has ended and waits for init to notice is gone.
         let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
         if stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z')) {
             continue;
         }
         let own = pid.unsigned_abs() == std::process::id();
-        if !own && (in_namespace || in_cgroup || of_folder) {
-            found.push((pid, command.chars().take(120).collect()));
+        if !own && (in_namespace || in_cgroup || is_of(&place, &program, &words)) {
+            found.push((pid, words.join(" ").chars().take(120).collect()));
         }
     }
     found
+}
+
+/// Whether a process is one of this folder: its program lies in it, or it is a corten that was given a place in it. An
+/// editor or a shell that has a file of it open is somebody's own.
+fn is_of(folder: &Path, program: &Path, words: &[&str]) -> bool {
+    let inside = |path: &Path| path.starts_with(folder) && path != folder;
+    let corten = program.file_name().is_some_and(|name| name == "corten" || name == "corten (deleted)");
+    let given = words.iter().any(|word| inside(Path::new(word.split_once('=').map_or(*word, |(_, value)| value))));
+    inside(program) || words.first().is_some_and(|word| inside(Path::new(word))) || (corten && given)
 }
 
 fn mounts(name: &str) -> Vec<PathBuf> {
@@ -86,28 +120,39 @@ fn cgroups(name: &str) -> Vec<PathBuf> {
     places
 }
 
+/// What a program lists; if it cannot, that is a line as well, so that nobody takes it for nothing.
+fn listed(what: &str, program: &Program) -> Vec<String> {
+    match program.run() {
+        Ok(text) => text.lines().map(str::to_owned).collect(),
+        Err(error) => vec![format!("{what} that cannot be listed: {error:#}")],
+    }
+}
+
 fn links(name: &str) -> Vec<String> {
     if !Path::new(NETNS).join(name).exists() {
         return Vec::new();
     }
-    let listed = Program::new(["ip", "-n", name, "-o", "link"]).run().unwrap_or_default();
-    let names = listed.lines().filter_map(|line| line.split([':', '@']).nth(1)).map(|link| link.trim().to_owned());
-    names.filter(|link| !OWN_LINKS.contains(&link.as_str())).collect()
+    let lines = listed("links", &Program::new(["ip", "-n", name, "-br", "link"]));
+    lines.into_iter().filter(|line| !OWN_LINKS.contains(&link_name(line))).collect()
 }
 
-/// Rules, as far as the machine has `nft` to list them, and routes.
+/// The first word of a line, without the other end's name.
+fn link_name(line: &str) -> &str {
+    line.split([' ', '@']).next().unwrap_or_default()
+}
+
+/// Rules and routes.
 fn rules(name: &str) -> Vec<String> {
     let namespace = Path::new(NETNS).join(name);
     if !namespace.exists() {
         return Vec::new();
     }
-    let inside = |words: &[&str]| {
-        Program::new(["nsenter", &format!("--net={}", namespace.display())]).args(words).run().unwrap_or_default()
+    let inside = |what: &str, words: &[&str]| {
+        listed(what, &Program::new(["nsenter", &format!("--net={}", namespace.display())]).args(words))
     };
-    let tables = inside(&["nft", "list", "tables"]);
-    let routes = inside(&["ip", "route"]);
-    let foreign = routes.lines().filter(|line| !line.contains("dev eth0"));
-    tables.lines().chain(foreign).map(|line| format!("rule or route {}", line.trim())).collect()
+    let mut found = inside("rules", &["nft", "list", "tables"]);
+    found.extend(inside("routes", &["ip", "route"]).into_iter().filter(|line| !line.contains("dev eth0")));
+    found.iter().map(|line| format!("rule or route {}", line.trim())).collect()
 }
 
 /// Removes everything that carries the name, whatever state it is in.
@@ -180,5 +225,39 @@ mod tests {
             assert!(!is_dead(other), "{other}");
         }
         assert!(!is_dead(&format!("corten-{}-0", std::process::id())));
+    }
+
+    #[test]
+    fn a_tool_that_fails_hides_nothing() {
+        let said = listed("rules", &Program::new(["sh", "-c", "echo no; exit 3"]));
+        assert_eq!(said, ["rules that cannot be listed: sh -c echo no; exit 3 ended with 3:\nno"]);
+        let said = listed("links", &Program::new(["/no/such/tool"])).join("");
+        assert!(said.starts_with("links that cannot be listed: cannot run /no/such/tool"), "{said}");
+        assert!(listed("links", &Program::new(["true"])).is_empty());
+        assert_eq!(["lo  UNKNOWN", "veth1@if2  UP"].map(link_name), ["lo", "veth1"]);
+    }
+
+    #[test]
+    fn a_folder_that_is_there_is_not_used() {
+        let place = tempfile::tempdir().expect("a folder");
+        let folder = place.path().join("own");
+        assert!(make(&folder).expect("made"));
+        assert_eq!(fs::metadata(&folder).expect("there").mode() & 0o777, 0o700);
+        assert!(!make(&folder).expect("known"));
+        std::os::unix::fs::symlink("/", place.path().join("link")).expect("made");
+        assert!(!make(&place.path().join("link")).expect("known"));
+    }
+
+    #[test]
+    fn only_processes_of_the_folder_are_ended() {
+        let of = |program: &str, words: &[&str]| is_of(Path::new("/tmp/corten-1-0"), Path::new(program), words);
+        assert!(of("/tmp/corten-1-0/run/corten-shim-1 (deleted)", &["corten-shim", "a/b"]));
+        assert!(of("/proc/self/exe", &["/tmp/corten-1-0/run/corten-shim-1"]));
+        assert!(of("/work/corten", &["corten", "up", "--data-dir", "/tmp/corten-1-0/data"]));
+        assert!(of("/work/corten (deleted)", &["corten", "up", "--data-dir=/tmp/corten-1-0/data"]));
+        assert!(!of("/usr/bin/vim", &["vim", "/tmp/corten-1-0/run/corten.log"]));
+        assert!(!of("/usr/bin/bash", &["bash", "-c", "tail -f /tmp/corten-1-0/run/corten.log"]));
+        assert!(!of("/work/corten", &["corten", "up", "--data-dir", "/tmp/corten-1-01/data"]));
+        assert!(!of("/usr/bin/sleep", &["sleep", "1"]));
     }
 }
