@@ -24,9 +24,9 @@ fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["demo"] => end_to_end("demo", &[]),
+        ["demo"] => end_to_end("demo", &[], &[]),
         ["test", filters @ ..] => test::run(filters),
-        ["bench", words @ ..] if !words.is_empty() => end_to_end("bench", words),
+        ["bench", words @ ..] if !words.is_empty() => end_to_end("bench", &["--release"], words),
         ["testbox"] => testbox::build(),
         ["tidy"] => tidy::check(),
         ["deny"] => test::deny(),
@@ -34,13 +34,14 @@ fn main() -> Result<()> {
     }
 }
 
-/// Runs a program of tests/e2e against a release build.
-fn end_to_end(program: &str, words: &[&str]) -> Result<()> {
+/// Runs a program of tests/e2e, built with `profile`, against a release build.
+fn end_to_end(program: &str, profile: &[&str], words: &[&str]) -> Result<()> {
     setup::machine()?;
     testbox::build()?;
     Cargo::new("build").args(["--release", "-p", "corten"]).run()?;
     Cargo::new("run")
-        .args(["--release", "-p", "corten-e2e", "--bin", program, "--"])
+        .args(profile)
+        .args(["-p", "corten-e2e", "--bin", program, "--"])
         .env("CORTEN_TESTBOX", target().join("testbox"))
         .env("CORTEN_KUBECTL", clients::kubectl()?)
         .env("CORTEN_BIN", target().join("release/corten"))
