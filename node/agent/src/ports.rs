@@ -318,6 +318,3 @@ pub trait Network: Send + Sync + 'static {
     /// Tells the range this node's pods get their addresses from, once it is known.
     async fn set_pod_range(&self, range: (Ipv4Addr, u8)) -> Result<(), PortError>;
 }
-
-/// How long a fake or real port may take before the agent reports it as stuck.
-pub const PORT_TIMEOUT: Duration = Duration::from_secs(120);
