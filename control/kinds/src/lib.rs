@@ -32,6 +32,7 @@ use kind::Erased;
 
 /// Every kind that is served, in the order of discovery.
 pub static KINDS: &[&dyn AnyKind] = &[
+    // core
     &Erased(config_maps::ConfigMaps),
     &Erased(endpoints::EndpointsKind),
     &Erased(events::Events),
@@ -41,9 +42,12 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &Erased(secrets::Secrets),
     &Erased(service_accounts::ServiceAccounts),
     &Erased(services::Services),
+    // apps
     &Erased(deployments::Deployments),
     &Erased(replica_sets::ReplicaSets),
+    // coordination.k8s.io
     &Erased(leases::Leases),
+    // discovery.k8s.io
     &Erased(endpoint_slices::EndpointSlices),
 ];
 
