@@ -1,5 +1,9 @@
 //! Who asks.
 
+use std::collections::BTreeMap;
+
+use corten_kinds::Requester;
+
 /// An authenticated user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -58,6 +62,12 @@ impl Identity {
     pub fn service_account(namespace: &str, name: &str) -> Self {
         let groups = ["system:serviceaccounts", &format!("system:serviceaccounts:{namespace}")];
         Self::new(format!("system:serviceaccount:{namespace}:{name}"), &groups)
+    }
+
+    /// As kinds that record who wrote an object see the user.
+    pub(crate) fn requester(&self) -> Requester<'_> {
+        static NOTHING: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        Requester { name: &self.name, uid: "", groups: &self.groups, extra: &NOTHING }
     }
 
     /// Whether the user is in the group.

@@ -27,7 +27,7 @@ pub(crate) trait Kind: Sync + 'static {
     const COLUMNS: &'static [ColumnHead];
     /// What an object's name must be.
     const NAME_RULE: meta::NameRule = meta::NameRule::Subdomain;
-    /// Whether `metadata.generation` counts the changes of the spec.
+    /// Whether `metadata.generation` counts the changes of what is neither metadata nor status.
     const GENERATION: bool = false;
     /// Field selectors besides metadata.name and metadata.namespace.
     const FIELDS: &'static [&'static str] = &[];
@@ -45,6 +45,10 @@ pub(crate) trait Kind: Sync + 'static {
     }
     /// What is wrong with the object, or with the change.
     fn validate(_new: &Self::Object, _old: Option<&Self::Object>, _errs: &mut FieldErrors) {}
+    /// What the client is to be told although nothing is wrong: outdated fields, likely mistakes.
+    fn warnings(_new: &Self::Object, _old: Option<&Self::Object>) -> Vec<String> {
+        Vec::new()
+    }
     /// What is wrong with the change of a status.
     fn validate_status(_new: &Self::Object, _old: &Self::Object, _errs: &mut FieldErrors) {}
     /// See [`AnyKind::deletion`].
@@ -151,6 +155,7 @@ impl<K: Kind> AnyKind for Erased<K> {
                 meta::validate(object.metadata(), K::SCOPE, K::NAME_RULE, &mut errs);
                 K::validate(&object, None, &mut errs);
                 Self::invalid(&object, &errs)?;
+                cx.warnings.extend(K::warnings(&object, None));
                 serde_json::to_value(&object).map_err(Status::internal)
             }
             Operation::Update { old } => {
@@ -165,10 +170,11 @@ impl<K: Kind> AnyKind for Erased<K> {
                 meta::validate_update(object.metadata(), old_object.metadata(), &mut errs);
                 K::validate(&object, Some(&old_object), &mut errs);
                 Self::invalid(&object, &errs)?;
+                cx.warnings.extend(K::warnings(&object, Some(&old_object)));
                 let mut new = serde_json::to_value(&object).map_err(Status::internal)?;
                 if K::GENERATION {
                     let before = old_object.metadata().generation.unwrap_or(1);
-                    let changed = new.get("spec") != old.get("spec") && spec_of(&new) != spec_of(&renewed::<K>(old)?);
+                    let changed = content(&new).ne(content(old)) && content(&new).ne(content(&renewed::<K>(old)?));
                     set_generation(&mut new, before + i64::from(changed));
                 }
                 Ok(new)
@@ -233,8 +239,10 @@ fn renewed<K: Kind>(old: &Value) -> Result<Value, Status> {
     serde_json::to_value(&object).map_err(Status::internal)
 }
 
-fn spec_of(object: &Value) -> &Value {
-    object.get("spec").unwrap_or(&Value::Null)
+/// What the generation counts the changes of: all but metadata and status.
+fn content(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let apart = ["apiVersion", "kind", "metadata", "status"];
+    object.as_object().into_iter().flatten().filter(move |(field, _)| !apart.contains(&field.as_str()))
 }
 
 fn set_generation(object: &mut Value, generation: i64) {

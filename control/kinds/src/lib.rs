@@ -23,6 +23,9 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use corten_api::names::{Names, Scope};
 use corten_api::status::Status;
 use corten_base::Timestamp;
@@ -124,6 +127,48 @@ pub struct WriteContext<'a> {
     pub now: Timestamp,
     /// Finds free cluster-wide values (cluster IPs, node ports).
     pub claims: &'a dyn Claims,
+    /// Who creates the object; nobody where that decides nothing.
+    pub user: Option<Requester<'a>>,
+    /// What the client is to be told although the write is fine.
+    pub warnings: &'a Warnings,
+}
+
+/// Who writes an object, for kinds that record it.
+#[derive(Clone, Copy, Debug)]
+pub struct Requester<'a> {
+    /// User name.
+    pub name: &'a str,
+    /// Unique identifier of the user, if there is one.
+    pub uid: &'a str,
+    /// Groups of the user.
+    pub groups: &'a [String],
+    /// What else is known of the user.
+    pub extra: &'a BTreeMap<String, Vec<String>>,
+}
+
+/// Texts for `Warning` headers, collected while a write is processed.
+#[derive(Debug, Default)]
+pub struct Warnings(Mutex<Vec<String>>);
+
+impl Warnings {
+    /// Adds texts; one that is there already is not repeated.
+    pub fn extend(&self, texts: Vec<String>) {
+        if texts.is_empty() {
+            return;
+        }
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for text in texts {
+            if !all.contains(&text) {
+                all.push(text);
+            }
+        }
+    }
+
+    /// Takes what was collected.
+    #[must_use]
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Cluster-wide unique values. A claim is a string such as `clusterip/10.43.0.7`; the commit of the object also

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use corten_api::names::Scope;
 use corten_api::status::Status;
-use corten_kinds::{AnyKind, Operation, WriteContext};
+use corten_kinds::{AnyKind, Operation, Warnings, WriteContext};
 use http::StatusCode;
 use serde_json::Value;
 
@@ -22,8 +22,11 @@ const ATTEMPTS: u32 = 8;
 pub(super) async fn create(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(http::header::ACCEPT))?;
     let dry_run = dry_run(request)?;
-    let (object, warnings) = objects::decode(server, request, target.kind.names())?;
-    let bytes = create_object(server, target.kind, target.namespace.as_deref(), object, &request.user, dry_run).await?;
+    let (object, mut warnings) = objects::decode(server, request, target.kind.names())?;
+    let told = Warnings::default();
+    let (kind, namespace) = (target.kind, target.namespace.as_deref());
+    let bytes = create_telling(server, kind, namespace, object, &request.user, dry_run, &told).await?;
+    warnings.extend(told.take());
     objects::show(server, request, form, target.kind, &bytes, StatusCode::CREATED, &warnings)
 }
 
@@ -35,6 +38,19 @@ pub(crate) async fn create_object(
     object: Value,
     user: &Identity,
     dry_run: bool,
+) -> Result<Bytes, Status> {
+    create_telling(server, kind, namespace, object, user, dry_run, &Warnings::default()).await
+}
+
+/// As `create_object`, and collects what the kind warns of.
+async fn create_telling(
+    server: &Server,
+    kind: &'static dyn AnyKind,
+    namespace: Option<&str>,
+    object: Value,
+    user: &Identity,
+    dry_run: bool,
+    told: &Warnings,
 ) -> Result<Bytes, Status> {
     let names = kind.names();
     let generated = object["metadata"]["name"].as_str().is_none_or(str::is_empty);
@@ -52,7 +68,12 @@ pub(crate) async fn create_object(
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let key = storage::key(kind.storage(), namespace, &name);
         let is_there = snapshot.get(&key).is_some();
-        let cx = WriteContext { now: server.clock().now(), claims: &FreeIn { snapshot, server } };
+        let cx = WriteContext {
+            now: server.clock().now(),
+            claims: &FreeIn { snapshot, server },
+            user: Some(user.requester()),
+            warnings: told,
+        };
         let object = kind.process(object, Operation::Create, &cx)?;
         if is_there {
             if generated {

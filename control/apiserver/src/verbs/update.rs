@@ -5,7 +5,7 @@ use corten_api::codec::{self, Findings};
 use corten_api::names::Names;
 use corten_api::patch::{PatchError, json_patch, merge_patch, strategic_merge_patch};
 use corten_api::status::Status;
-use corten_kinds::{AnyKind, Operation, Subresource, WriteContext};
+use corten_kinds::{AnyKind, Operation, Subresource, Warnings as Told, WriteContext};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
@@ -26,8 +26,8 @@ const ATTEMPTS: u32 = 16;
 pub(super) async fn update(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(http::header::ACCEPT))?;
     let (object, warnings) = objects::decode(server, request, target.kind.names())?;
-    let change = |_: &Value| Ok((object.clone(), Vec::new()));
-    let (bytes, _) = change_object(server, target, Change::Object, dry_run(request)?, change).await?;
+    let change = |_: &Value| Ok((object.clone(), warnings.clone()));
+    let (bytes, warnings) = change_object(server, target, Change::Object, dry_run(request)?, change).await?;
     objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
 }
 
@@ -66,19 +66,22 @@ pub(crate) async fn change_object(
         let snapshot = server.store().snapshot();
         let Some(entry) = snapshot.get(&key).cloned() else { return Err(Status::not_found(names, name)) };
         let old = storage::decode(&entry)?;
-        let (mut new, warnings) = change(&old)?;
+        let (mut new, mut warnings) = change(&old)?;
         let demanded =
             new["metadata"]["resourceVersion"].as_str().filter(|v| !v.is_empty() && *v != "0").map(str::to_owned);
         if demanded.as_ref().is_some_and(|version| *version != entry.mod_revision.to_string()) {
             return Err(Status::modified(names, name));
         }
         keep_metadata(kind, target, &old, &mut new)?;
-        let cx = WriteContext { now: server.clock().now(), claims: &FreeIn { snapshot, server } };
+        let told = Told::default();
+        let claims = &FreeIn { snapshot, server };
+        let cx = WriteContext { now: server.clock().now(), claims, user: None, warnings: &told };
         let new = match what {
             Change::Object => kind.process(new, Operation::Update { old: &old }, &cx)?,
             Change::Status => kind.process(new, Operation::UpdateStatus { old: &old }, &cx)?,
             Change::Internal => new,
         };
+        warnings.extend(told.take());
         // Both have the resourceVersion of the old one, so that this tells whether anything changed.
         if old == new {
             return Ok((entry.value, warnings));
