@@ -107,7 +107,8 @@ pub(crate) fn protocol(protocol: &str, path: &str, errs: &mut FieldErrors) {
 
 /// What is wrong with a DNS name that may begin with `*.`.
 pub(crate) fn wildcard_problems(name: &str) -> Vec<String> {
-    let fits = name.len() <= 253 && name.strip_prefix("*.").is_some_and(|rest| label::subdomain_problems(rest).is_empty());
+    let fits =
+        name.len() <= 253 && name.strip_prefix("*.").is_some_and(|rest| label::subdomain_problems(rest).is_empty());
     if fits {
         return Vec::new();
     }
@@ -148,7 +149,9 @@ mod tests {
         let within = |outer: &str, inner: &str| {
             is_strictly_within(parse_range(outer).expect("a range"), parse_range(inner).expect("a range"))
         };
-        assert!(within("10.0.0.0/8", "10.1.0.0/16") && within("0.0.0.0/0", "10.0.0.0/8") && within("::/0", "2001::/16"));
+        assert!(
+            within("10.0.0.0/8", "10.1.0.0/16") && within("0.0.0.0/0", "10.0.0.0/8") && within("::/0", "2001::/16")
+        );
         assert!(!within("10.0.0.0/8", "10.0.0.0/8") && !within("10.0.0.0/8", "11.0.0.0/16"));
         assert!(!within("::/0", "10.0.0.0/8"));
     }

@@ -22,7 +22,7 @@ const ATTEMPTS: u32 = 8;
 pub(super) async fn create(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(http::header::ACCEPT))?;
     let dry_run = dry_run(request)?;
-    let (object, mut warnings) = objects::decode(server, request, target.kind.names())?;
+    let (object, mut warnings) = objects::decode_stored(server, request, target.kind)?;
     let told = Warnings::default();
     let (kind, namespace) = (target.kind, target.namespace.as_deref());
     let bytes = create_telling(server, kind, namespace, object, &request.user, dry_run, &told).await?;
@@ -43,7 +43,7 @@ pub(crate) async fn create_object(
 }
 
 /// As `create_object`, and collects what the kind warns of.
-async fn create_telling(
+pub(super) async fn create_telling(
     server: &Server,
     kind: &'static dyn AnyKind,
     namespace: Option<&str>,

@@ -34,13 +34,12 @@ impl Kind for ValidatingBindings {
     const GENERATION: bool = true;
 
     fn cells(binding: &ValidatingAdmissionPolicyBinding, now: Timestamp) -> Vec<Value> {
-        let spec = binding.spec.clone().unwrap_or_default();
+        let spec = &binding.spec;
         cells(&binding.metadata, &spec.policy_name, spec.param_ref.as_ref(), now)
     }
 
     fn default(binding: &mut ValidatingAdmissionPolicyBinding) {
-        let Some(spec) = &mut binding.spec else { return };
-        spec.match_resources.iter_mut().for_each(rules::default_resources);
+        binding.spec.match_resources.iter_mut().for_each(rules::default_resources);
     }
 
     fn validate(
@@ -48,7 +47,7 @@ impl Kind for ValidatingBindings {
         _old: Option<&ValidatingAdmissionPolicyBinding>,
         errs: &mut FieldErrors,
     ) {
-        let spec = binding.spec.clone().unwrap_or_default();
+        let spec = &binding.spec;
         policy_name(&spec.policy_name, errs);
         param_ref(spec.param_ref.as_ref(), errs);
         if let Some(resources) = &spec.match_resources {

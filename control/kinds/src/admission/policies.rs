@@ -18,7 +18,9 @@ pub(super) const fn names(kind: &'static str, plural: &'static str, singular: &'
 pub(super) fn param_cell(kind: Option<&ParamKind>) -> String {
     kind.map_or_else(
         || "<unset>".to_owned(),
-        |kind| format!("{}/{}", kind.api_version.as_deref().unwrap_or_default(), kind.kind.as_deref().unwrap_or_default()),
+        |kind| {
+            format!("{}/{}", kind.api_version.as_deref().unwrap_or_default(), kind.kind.as_deref().unwrap_or_default())
+        },
     )
 }
 

@@ -10,8 +10,8 @@ use corten_api::api::admissionregistration::v1::{
 use corten_api::field::{FieldErrors, Problem};
 use corten_api::label;
 
-use crate::selectors::{self, invalid_json};
 use crate::net;
+use crate::selectors::{self, invalid_json};
 
 const CONDITIONS: usize = 64;
 

@@ -107,7 +107,8 @@ fn validation(validation: &Validation, path: &str, errs: &mut FieldErrors) {
         } else if message.trim().contains('\n') {
             errs.invalid(path, message, "message must not contain line breaks");
         }
-    } else if validation.expression.contains('\n') && validation.message_expression.as_ref().is_none_or(String::is_empty)
+    } else if validation.expression.contains('\n')
+        && validation.message_expression.as_ref().is_none_or(String::is_empty)
     {
         errs.required(format!("{path}.message"), "message must be specified if expression contains line breaks");
     }

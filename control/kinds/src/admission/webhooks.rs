@@ -34,11 +34,8 @@ pub(crate) struct ValidatingWebhooks;
 impl Kind for ValidatingWebhooks {
     type Object = ValidatingWebhookConfiguration;
 
-    const NAMES: Names = names(
-        "ValidatingWebhookConfiguration",
-        "validatingwebhookconfigurations",
-        "validatingwebhookconfiguration",
-    );
+    const NAMES: Names =
+        names("ValidatingWebhookConfiguration", "validatingwebhookconfigurations", "validatingwebhookconfiguration");
     const SCOPE: Scope = Scope::Cluster;
     const COLUMNS: &'static [ColumnHead] = &[NAME, number("Webhooks"), column("Age")];
     const GENERATION: bool = true;

@@ -4,7 +4,9 @@
 
 use std::net::IpAddr;
 
-use corten_api::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressLoadBalancerIngress, IngressSpec};
+use corten_api::api::networking::v1::{
+    HTTPIngressPath, Ingress, IngressBackend, IngressLoadBalancerIngress, IngressSpec,
+};
 use corten_api::field::FieldErrors;
 use corten_api::label;
 use corten_api::names::Names;
@@ -99,7 +101,8 @@ impl Kind for Ingresses {
     fn warnings(ingress: &Ingress, old: Option<&Ingress>) -> Vec<String> {
         let annotated = ingress.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(CLASS_ANNOTATION));
         if old.is_none() && annotated {
-            let why = "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead";
+            let why =
+                "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead";
             return vec![why.to_owned()];
         }
         Vec::new()
@@ -131,7 +134,8 @@ fn spec(spec: &IngressSpec, errs: &mut FieldErrors) {
     for (index, tls) in spec.tls.iter().flatten().enumerate() {
         for (at, host) in tls.hosts.iter().flatten().enumerate() {
             let path = format!("spec.tls[{index}].hosts[{at}]");
-            let problems = if host.contains('*') { net::wildcard_problems(host) } else { label::subdomain_problems(host) };
+            let problems =
+                if host.contains('*') { net::wildcard_problems(host) } else { label::subdomain_problems(host) };
             problems.into_iter().for_each(|why| errs.invalid(&path, host, why));
         }
         if let Some(secret) = tls.secret_name.as_deref().filter(|name| !name.is_empty()) {

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use crate::ColumnHead;
 use crate::kind::Kind;
+use crate::net;
 use crate::selectors::{self, invalid_json};
 use crate::table::{NAME, age, column, selector};
-use crate::net;
 
 pub(crate) struct NetworkPolicies;
 
@@ -44,7 +44,9 @@ impl Kind for NetworkPolicies {
         spec.pod_selector.get_or_insert_with(LabelSelector::default);
         let inward = spec.ingress.iter_mut().flatten().flat_map(|rule| rule.ports.iter_mut().flatten());
         let outward = spec.egress.iter_mut().flatten().flat_map(|rule| rule.ports.iter_mut().flatten());
-        inward.chain(outward).for_each(|port| drop(port.protocol.get_or_insert_with(|| "TCP".to_owned())));
+        for port in inward.chain(outward) {
+            port.protocol.get_or_insert_with(|| "TCP".to_owned());
+        }
         if spec.policy_types.as_ref().is_none_or(Vec::is_empty) {
             let mut types = vec!["Ingress".to_owned()];
             if spec.egress.as_ref().is_some_and(|rules| !rules.is_empty()) {
