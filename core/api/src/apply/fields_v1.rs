@@ -57,8 +57,13 @@ pub(super) fn subtract(fields: &mut Map<String, Value>, set: &FieldSet) -> bool 
         let key = element.encode();
         let Some(Value::Object(child)) = fields.get_mut(&key) else { continue };
         // An empty object is a member without anything below.
-        if !child.is_empty() && !subtract(child, below) {
+        if child.is_empty() {
+            continue;
+        }
+        if !subtract(child, below) {
             fields.shift_remove(&key);
+        } else if child.len() == 1 && child.contains_key(".") {
+            child.clear();
         }
     }
     for element in set.members() {

@@ -71,7 +71,7 @@ pub enum Reset {
     Nothing,
     /// The status is written through its subresource.
     Status,
-    /// Only the status can be owned.
+    /// Only the status and metadata can be owned.
     AllButStatus,
 }
 
@@ -81,7 +81,7 @@ impl Reset {
         match self {
             Self::Nothing => set,
             Self::Status => set.without_field("status"),
-            Self::AllButStatus => set.only_field("status"),
+            Self::AllButStatus => set.only_fields(&["metadata", "status"]),
         }
     }
 }

@@ -136,10 +136,10 @@ impl FieldSet {
         self
     }
 
-    /// A field and all that is below it.
+    /// These fields and all that is below them.
     #[must_use]
-    pub(super) fn only_field(mut self, name: &str) -> Self {
-        let is = |element: &Element| matches!(element, Element::Field(own) if **own == *name);
+    pub(super) fn only_fields(mut self, names: &[&str]) -> Self {
+        let is = |element: &Element| matches!(element, Element::Field(own) if names.contains(&&**own));
         self.members.retain(is);
         self.children.retain(|(element, _)| is(element));
         self

@@ -686,7 +686,7 @@ proptest! {
         let half: FieldSet = paths.iter().take(paths.len() / 2).cloned().collect();
         let mut raw = encoded.as_object().cloned().expect("an object");
         fields_v1::subtract(&mut raw, &half);
-        prop_assert_eq!(fields_v1::decode(&Value::Object(raw)).expect("reads"), set.difference(&half));
+        prop_assert_eq!(Value::Object(raw).to_string(), fields_v1::encode(&set.difference(&half)).to_string());
         prop_assert_eq!(set.intersection(&half), half.clone());
         prop_assert_eq!(set.difference(&half).union(&half), set);
         let _ = Element::decode(&text);
