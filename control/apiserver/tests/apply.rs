@@ -302,7 +302,7 @@ async fn clients_may_reset_or_edit_managers_but_not_break_them() {
     check(
         &object,
         expect![[r#"
-        a Update v1: {"f:data":{".":{}}}
+        a Update v1: {"f:data":{}}
         b Update v1: {"f:data":{"f:k":{}}}"#]],
     );
     let edited =
