@@ -3,6 +3,8 @@
 //! `{"f:spec":{"f:replicas":{}}}`: a key is a step, an empty object is a member; `.` marks a member that also has
 //! something below it.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use super::{Element, FieldSet};
@@ -53,26 +55,26 @@ pub(super) fn decode(value: &Value) -> Result<FieldSet, String> {
 
 /// Takes the paths of a set out of FieldsV1 that [`encode`] wrote, without decoding it. Whether anything is left.
 pub(super) fn subtract(fields: &mut Map<String, Value>, set: &FieldSet) -> bool {
+    // What is to be taken at each key; taken at one go, since a removal moves all that follow.
+    let mut gone: HashMap<String, (bool, Option<&FieldSet>)> = HashMap::new();
+    for member in set.members() {
+        gone.insert(member.encode(), (true, None));
+    }
     for (element, below) in set.children() {
-        let key = element.encode();
-        let Some(Value::Object(child)) = fields.get_mut(&key) else { continue };
+        gone.entry(element.encode()).or_default().1 = Some(below);
+    }
+    fields.retain(|key, value| {
+        let (Some(&(member, below)), Value::Object(child)) = (gone.get(key), value) else { return true };
         // An empty object is a member without anything below.
-        if child.is_empty() {
-            continue;
+        let mut is_member = child.is_empty() || child.shift_remove(".").is_some();
+        is_member &= !member;
+        if let Some(below) = below {
+            subtract(child, below);
         }
-        if !subtract(child, below) {
-            fields.shift_remove(&key);
-        } else if child.len() == 1 && child.contains_key(".") {
-            child.clear();
+        if is_member && !child.is_empty() {
+            child.shift_insert(0, ".".to_owned(), Value::Object(Map::new()));
         }
-    }
-    for element in set.members() {
-        let key = element.encode();
-        let Some(Value::Object(child)) = fields.get_mut(&key) else { continue };
-        child.shift_remove(".");
-        if child.is_empty() {
-            fields.shift_remove(&key);
-        }
-    }
+        is_member || !child.is_empty()
+    });
     !fields.is_empty()
 }
