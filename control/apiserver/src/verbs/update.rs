@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 
 use super::create::{create_object, taken};
 use super::dry_run;
+use crate::authorize::{self, escalation};
 use crate::body::Answer;
+use crate::identity::Identity;
 use crate::negotiate;
 use crate::objects::{self, Warnings};
 use crate::request::Request;
@@ -28,7 +30,7 @@ pub(super) async fn update(server: &Server, request: &Request, target: &Target) 
     let (object, warnings) = objects::decode_stored(server, request, target.kind)?;
     let change = |_: &Value| Ok((object.clone(), Vec::new()));
     let dry_run = dry_run(request)?;
-    let (code, bytes) = match change_object(server, target, Change::Object, dry_run, change).await {
+    let (code, bytes) = match change_object(server, &request.user, target, Change::Object, dry_run, change).await {
         Ok((bytes, _)) => (StatusCode::OK, bytes),
         Err(status) if status.code == 404 && target.kind.creates_on_update() => {
             (StatusCode::CREATED, create_named(server, request, target, object, dry_run).await?)
@@ -47,6 +49,7 @@ async fn create_named(
     dry_run: bool,
 ) -> Result<Bytes, Status> {
     check_identity(target, &object)?;
+    authorize::creation(server, &request.user, target)?;
     objects::metadata(&mut object).shift_remove("resourceVersion");
     create_object(server, target.kind, target.namespace.as_deref(), object, &request.user, dry_run).await
 }
@@ -55,7 +58,8 @@ pub(super) async fn patch(server: &Server, request: &Request, target: &Target) -
     let form = negotiate::accept(request.header(http::header::ACCEPT))?;
     let patch = Patch::read(server, request)?;
     let change = |old: &Value| patch.apply(server, request, target.kind, old);
-    let (bytes, warnings) = change_object(server, target, Change::Object, dry_run(request)?, change).await?;
+    let (bytes, warnings) =
+        change_object(server, &request.user, target, Change::Object, dry_run(request)?, change).await?;
     objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
 }
 
@@ -76,6 +80,7 @@ pub(crate) enum Change {
 /// Returns the bytes as stored, and what `change` warns of.
 pub(crate) async fn change_object(
     server: &Server,
+    user: &Identity,
     target: &Target,
     what: Change,
     dry_run: bool,
@@ -102,6 +107,7 @@ pub(crate) async fn change_object(
             Change::Part(part) => kind.process(new, Operation::UpdatePart { old: &old, part }, &cx)?,
             Change::Internal => new,
         };
+        escalation::check(server.authorizer(), user, kind.stored(), Some(&old), &new)?;
         // Both have the resourceVersion of the old one, so that this tells whether anything changed.
         if old == new {
             return Ok((entry.value, warnings));
