@@ -7,6 +7,8 @@
 mod admission;
 mod api_services;
 mod certificates;
+mod cluster_role_bindings;
+mod cluster_roles;
 mod config_maps;
 mod deployments;
 mod endpoint_slices;
@@ -22,7 +24,10 @@ mod net;
 mod networking;
 mod nodes;
 mod pods;
+mod rbac;
 mod replica_sets;
+mod role_bindings;
+mod roles;
 mod secrets;
 mod selectors;
 mod service_accounts;
@@ -94,6 +99,11 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &Viewed(events_k8s_io::GroupedEvents),
     // discovery.k8s.io
     &Erased(endpoint_slices::EndpointSlices),
+    // rbac.authorization.k8s.io
+    &Erased(cluster_role_bindings::ClusterRoleBindings),
+    &Erased(cluster_roles::ClusterRoles),
+    &Erased(role_bindings::RoleBindings),
+    &Erased(roles::Roles),
     // flowcontrol.apiserver.k8s.io
     &Erased(flow::FlowSchemas),
     &Erased(flow::PriorityLevels),
@@ -294,6 +304,10 @@ pub trait AnyKind: Sync {
     fn columns(&self) -> &'static [ColumnHead];
     /// Cells of one object's row, in the order of `columns`.
     fn cells(&self, object: &[u8], now: Timestamp) -> Result<Vec<Value>, Status>;
+    /// The stored object with what the client left out filled in; nothing else is decided or checked.
+    fn defaulted(&self, object: &Value) -> Result<Value, Status> {
+        Ok(object.clone())
+    }
     /// Defaults, prepares and validates a write; returns the object to store.
     /// `new` already conforms to the schema; its system metadata (uid, creation time, resourceVersion) is set by the caller.
     /// Bumps `metadata.generation` where the kind has one and its spec changed.

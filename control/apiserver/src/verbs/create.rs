@@ -3,30 +3,30 @@
 use bytes::Bytes;
 use corten_api::names::Scope;
 use corten_api::status::Status;
-use corten_kinds::{AnyKind, Operation, Warnings, WriteContext};
+use corten_kinds::{AnyKind, Operation, WriteContext};
 use http::StatusCode;
 use serde_json::Value;
 
-use super::dry_run;
+use super::Write;
+use crate::authorize::escalation;
 use crate::body::Answer;
-use crate::identity::Identity;
+use crate::managed::{self, Tracking, Writer};
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::{FreeIn, Server};
 use crate::storage::{self, Commit, Committed};
-use crate::{admission, negotiate, objects};
+use crate::{admission, legacy_tokens, negotiate, objects};
 
 /// How often a name or an address that turns out to be taken is drawn anew.
 const ATTEMPTS: u32 = 8;
 
 pub(super) async fn create(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(http::header::ACCEPT))?;
-    let dry_run = dry_run(request)?;
     let (object, mut warnings) = objects::decode_stored(server, request, target.kind)?;
-    let told = Warnings::default();
-    let (kind, namespace) = (target.kind, target.namespace.as_deref());
-    let bytes = create_telling(server, kind, namespace, object, &request.user, dry_run, &told).await?;
-    warnings.extend(told.take());
+    let writer = Writer::of(request, target)?;
+    let write = Write::of(request, Tracking::Update(&writer))?;
+    let bytes = create_object(server, target.kind, target.namespace.as_deref(), object, &write).await?;
+    warnings.extend(write.told.take());
     objects::show(server, request, form, target.kind, &bytes, StatusCode::CREATED, &warnings)
 }
 
@@ -36,27 +36,23 @@ pub(crate) async fn create_object(
     kind: &'static dyn AnyKind,
     namespace: Option<&str>,
     object: Value,
-    user: &Identity,
-    dry_run: bool,
+    write: &Write<'_>,
 ) -> Result<Bytes, Status> {
-    create_telling(server, kind, namespace, object, user, dry_run, &Warnings::default()).await
-}
-
-/// As `create_object`, and collects what the kind warns of.
-pub(super) async fn create_telling(
-    server: &Server,
-    kind: &'static dyn AnyKind,
-    namespace: Option<&str>,
-    object: Value,
-    user: &Identity,
-    dry_run: bool,
-    told: &Warnings,
-) -> Result<Bytes, Status> {
+    let user = write.user;
     let names = kind.names();
+    let mut object = object;
+    let given = managed::take(&mut object);
     let generated = object["metadata"]["name"].as_str().is_none_or(str::is_empty);
     let mut claimed = None;
     for _ in 0..ATTEMPTS {
         let object = prepared(server, kind, namespace, object.clone())?;
+        // Defaults are the client's choice; what admission and the kind decide below is nobody's.
+        let managers = match write.tracking {
+            Tracking::Update(_) => {
+                managed::created(server, kind, write.tracking, given.as_ref(), &kind.defaulted(&object)?)
+            }
+            _ => given.clone(),
+        };
         let snapshot = server.store().snapshot();
         admission::namespace_exists(
             &snapshot,
@@ -64,7 +60,8 @@ pub(super) async fn create_telling(
             namespace,
             object["metadata"]["name"].as_str().unwrap_or_default(),
         )?;
-        let object = admission::mutate(&snapshot, kind, namespace, object, user)?;
+        let mut object = admission::mutate(&snapshot, kind, namespace, object, user)?;
+        legacy_tokens::fill(server, &snapshot, kind, namespace, &mut object)?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let key = storage::key(kind.storage(), namespace, &name);
         let is_there = snapshot.get(&key).is_some();
@@ -72,16 +69,18 @@ pub(super) async fn create_telling(
             now: server.clock().now(),
             claims: &FreeIn { snapshot, server },
             user: Some(user.requester()),
-            warnings: told,
+            warnings: &write.told,
         };
-        let object = kind.process(object, Operation::Create, &cx)?;
+        let mut object = kind.process(object, Operation::Create, &cx)?;
+        escalation::check(server.authorizer(), user, kind.stored(), None, &object)?;
+        managed::put(&mut object, managers);
         if is_there {
             if generated {
                 continue;
             }
             return Err(Status::already_exists(names, &name));
         }
-        if dry_run {
+        if write.dry_run {
             return Ok(storage::encode(&object)?.0);
         }
         let lease = match kind.time_to_live() {
@@ -147,14 +146,7 @@ fn prepared(server: &Server, kind: &dyn AnyKind, namespace: Option<&str>, mut ob
     let uid = uuid::Builder::from_random_bytes(server.config().random.bytes16()).into_uuid().to_string();
     metadata.insert("uid".to_owned(), uid.into());
     metadata.insert("creationTimestamp".to_owned(), objects::time(server.clock().now()));
-    for field in [
-        "resourceVersion",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-        "managedFields",
-        "generation",
-    ] {
+    for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         metadata.shift_remove(field);
     }
     Ok(object)
