@@ -14,7 +14,7 @@ use crate::ColumnHead;
 use crate::kind::Kind;
 use crate::meta::label_problems;
 use crate::net;
-use crate::services::endpoint_address;
+use crate::services::{endpoint_address, is_own};
 use crate::table::{NAME, age, column, first, or_none};
 
 const ENDPOINTS: usize = 1000;
@@ -84,7 +84,12 @@ impl Kind for EndpointSlices {
             errs.push("endpoints", Problem::TooMany(endpoints.len(), ENDPOINTS));
         }
         for (index, endpoint) in endpoints.iter().enumerate() {
-            self::endpoint(endpoint, &slice.address_type, &format!("endpoints[{index}]"), errs);
+            self::endpoint(
+                endpoint,
+                (&slice.address_type, is_own(&slice.metadata)),
+                &format!("endpoints[{index}]"),
+                errs,
+            );
         }
         if ports.len() > PORTS {
             errs.push("ports", Problem::TooMany(ports.len(), PORTS));
@@ -112,7 +117,7 @@ impl Kind for EndpointSlices {
     }
 }
 
-fn endpoint(endpoint: &Endpoint, family: &str, path: &str, errs: &mut FieldErrors) {
+fn endpoint(endpoint: &Endpoint, (family, own): (&str, bool), path: &str, errs: &mut FieldErrors) {
     match endpoint.addresses.len() {
         0 => errs.required(format!("{path}.addresses"), "must contain at least 1 address"),
         count if count > ADDRESSES => errs.push(format!("{path}.addresses"), Problem::TooMany(count, ADDRESSES)),
@@ -122,7 +127,9 @@ fn endpoint(endpoint: &Endpoint, family: &str, path: &str, errs: &mut FieldError
         let path = format!("{path}.addresses[{index}]");
         match (family, address.parse::<IpAddr>()) {
             ("IPv4", Ok(parsed @ IpAddr::V4(_))) | ("IPv6", Ok(parsed @ IpAddr::V6(_))) => {
-                endpoint_address(parsed, address, &path, errs);
+                if !own {
+                    endpoint_address(parsed, address, &path, errs);
+                }
             }
             ("IPv4", _) => errs.invalid(path, address, "must be a valid IPv4 address"),
             ("IPv6", _) => errs.invalid(path, address, "must be a valid IPv6 address"),

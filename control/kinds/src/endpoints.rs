@@ -11,7 +11,7 @@ use crate::ColumnHead;
 use crate::kind::Kind;
 use crate::meta::label_problems;
 use crate::net;
-use crate::services::endpoint_address;
+use crate::services::{endpoint_address, is_own};
 use crate::table::{NAME, age, column, first};
 
 pub(crate) struct EndpointsKind;
@@ -54,7 +54,7 @@ impl Kind for EndpointsKind {
 
     fn validate(endpoints: &Endpoints, _old: Option<&Endpoints>, errs: &mut FieldErrors) {
         for (index, subset) in endpoints.subsets.iter().flatten().enumerate() {
-            self::subset(subset, &format!("subsets[{index}]"), errs);
+            self::subset(subset, is_own(&endpoints.metadata), &format!("subsets[{index}]"), errs);
         }
     }
 
@@ -63,7 +63,7 @@ impl Kind for EndpointsKind {
     }
 }
 
-fn subset(subset: &EndpointSubset, path: &str, errs: &mut FieldErrors) {
+fn subset(subset: &EndpointSubset, own: bool, path: &str, errs: &mut FieldErrors) {
     let ready = subset.addresses.as_deref().unwrap_or_default();
     let others = subset.not_ready_addresses.as_deref().unwrap_or_default();
     if ready.is_empty() && others.is_empty() {
@@ -72,7 +72,9 @@ fn subset(subset: &EndpointSubset, path: &str, errs: &mut FieldErrors) {
     for (field, addresses) in [("addresses", ready), ("notReadyAddresses", others)] {
         for (at, address) in addresses.iter().enumerate() {
             let path = format!("{path}.{field}[{at}]");
-            if let Some(parsed) = net::address(&address.ip, &format!("{path}.ip"), errs) {
+            if let Some(parsed) = net::address(&address.ip, &format!("{path}.ip"), errs)
+                && !own
+            {
                 endpoint_address(parsed, &address.ip, &format!("{path}.ip"), errs);
             }
             if let Some(name) = address.hostname.as_deref().filter(|name| !name.is_empty()) {

@@ -17,7 +17,7 @@ use crate::{Claims, ColumnHead, Subresource, WriteContext, net};
 
 mod rules;
 
-pub(crate) use rules::endpoint_address;
+pub(crate) use rules::{endpoint_address, is_own};
 
 /// Ports that NodePort services get.
 const NODE_PORTS: std::ops::RangeInclusive<i32> = 30_000..=32_767;

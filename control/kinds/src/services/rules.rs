@@ -220,6 +220,11 @@ pub(super) fn validate(spec: &ServiceSpec, before: Option<&ServiceSpec>, errs: &
     }
 }
 
+/// Whether this is where the API server itself is found, which on a machine without network is the machine itself.
+pub(crate) fn is_own(meta: &corten_api::meta::ObjectMeta) -> bool {
+    meta.name.as_deref() == Some("kubernetes") && meta.namespace.as_deref() == Some("default")
+}
+
 /// Addresses that reach the machine itself or only its link are no endpoints.
 pub(crate) fn endpoint_address(address: IpAddr, text: &str, path: &str, errs: &mut FieldErrors) {
     let local = match address {
