@@ -127,9 +127,8 @@ fn endpoint(endpoint: &Endpoint, (family, own): (&str, bool), path: &str, errs: 
         let path = format!("{path}.addresses[{index}]");
         match (family, address.parse::<IpAddr>()) {
             ("IPv4", Ok(parsed @ IpAddr::V4(_))) | ("IPv6", Ok(parsed @ IpAddr::V6(_))) => {
-                if !own {
-                    endpoint_address(parsed, address, &path, errs);
-                }
+                let local = Some(parsed).filter(|_| !own);
+                local.into_iter().for_each(|parsed| endpoint_address(parsed, address, &path, errs));
             }
             ("IPv4", _) => errs.invalid(path, address, "must be a valid IPv4 address"),
             ("IPv6", _) => errs.invalid(path, address, "must be a valid IPv6 address"),

@@ -1,5 +1,9 @@
 //! What the kinds do to objects.
 
+mod golden;
+mod networking;
+mod pods;
+
 use std::net::Ipv4Addr;
 
 use corten_api::status::Status;

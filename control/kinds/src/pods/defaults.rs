@@ -107,6 +107,8 @@ fn take_over(ephemeral: &mut EphemeralContainer, plain: Container) {
     ephemeral.termination_message_path = plain.termination_message_path;
     ephemeral.termination_message_policy = plain.termination_message_policy;
     ephemeral.env = plain.env;
+    // What such a container may not have is kept as given, so that it can be refused.
+    ephemeral.ports = plain.ports;
     ephemeral.resources = plain.resources;
 }
 

@@ -155,7 +155,7 @@ fn special(volume: &Volume, path: &str, errs: &mut FieldErrors) {
         match (filled(&source.dataset_name), filled(&source.dataset_uuid)) {
             (false, false) => errs.required(path, "one of datasetName and datasetUUID is required"),
             (true, true) => {
-                errs.invalid(path, "resource", "datasetName and datasetUUID can not be specified simultaneously")
+                errs.invalid(path, "resource", "datasetName and datasetUUID can not be specified simultaneously");
             }
             _ => {}
         }
@@ -280,7 +280,7 @@ fn projection(part: &VolumeProjection, path: &str, files: &mut HashSet<String>, 
         match token.expiration_seconds.unwrap_or(0) {
             seconds if seconds < 600 => errs.invalid(path, seconds, "may not specify a duration less than 10 minutes"),
             seconds if seconds > 1 << 32 => {
-                errs.invalid(path, seconds, "may not specify a duration larger than 2^32 seconds")
+                errs.invalid(path, seconds, "may not specify a duration larger than 2^32 seconds");
             }
             _ => {}
         }
