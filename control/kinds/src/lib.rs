@@ -4,24 +4,41 @@
 //! defaulting, validation and update rules. Everything else (routes, discovery, OpenAPI, tables) derives from it.
 //! `KINDS` is the only list of all kinds.
 
+mod access_modes;
+mod amounts;
 mod config_maps;
+mod csi_drivers;
+mod csi_nodes;
+mod csi_storage_capacities;
 mod deployments;
+mod devices;
 mod endpoint_slices;
 mod endpoints;
 mod events;
 mod kind;
 mod leases;
+mod limit_ranges;
 mod meta;
 mod namespaces;
+mod node_selectors;
 mod nodes;
+mod persistent_volume_claims;
+mod persistent_volumes;
 mod pods;
+mod priority_classes;
 mod replica_sets;
+mod resource_quotas;
+mod runtime_classes;
 mod secrets;
 mod service_accounts;
 mod services;
+mod storage_classes;
 mod table;
 #[cfg(test)]
 mod tests;
+mod text;
+mod volume_attachments;
+mod volume_attributes_classes;
 
 use corten_api::names::{Names, Scope};
 use corten_api::status::Status;
@@ -29,6 +46,7 @@ use corten_base::Timestamp;
 use serde_json::Value;
 
 use kind::Erased;
+pub use priority_classes::SYSTEM_CLASSES;
 
 /// Every kind that is served, in the order of discovery.
 pub static KINDS: &[&dyn AnyKind] = &[
@@ -36,9 +54,13 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &Erased(config_maps::ConfigMaps),
     &Erased(endpoints::EndpointsKind),
     &Erased(events::Events),
+    &Erased(limit_ranges::LimitRanges),
     &Erased(namespaces::Namespaces),
     &Erased(nodes::Nodes),
+    &Erased(persistent_volume_claims::PersistentVolumeClaims),
+    &Erased(persistent_volumes::PersistentVolumes),
     &Erased(pods::Pods),
+    &Erased(resource_quotas::ResourceQuotas),
     &Erased(secrets::Secrets),
     &Erased(service_accounts::ServiceAccounts),
     &Erased(services::Services),
@@ -49,6 +71,22 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &Erased(leases::Leases),
     // discovery.k8s.io
     &Erased(endpoint_slices::EndpointSlices),
+    // storage.k8s.io
+    &Erased(csi_drivers::CsiDrivers),
+    &Erased(csi_nodes::CsiNodes),
+    &Erased(csi_storage_capacities::CsiStorageCapacities),
+    &Erased(storage_classes::StorageClasses),
+    &Erased(volume_attachments::VolumeAttachments),
+    &Erased(volume_attributes_classes::VolumeAttributesClasses),
+    // scheduling.k8s.io
+    &Erased(priority_classes::PriorityClasses),
+    // node.k8s.io
+    &Erased(runtime_classes::RuntimeClasses),
+    // resource.k8s.io
+    &Erased(devices::DeviceClasses),
+    &Erased(devices::ResourceClaims),
+    &Erased(devices::ResourceClaimTemplates),
+    &Erased(devices::ResourceSlices),
 ];
 
 /// A column of a kind's table, as `kubectl get` shows it.
