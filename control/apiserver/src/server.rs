@@ -19,6 +19,7 @@ use rustls::server::danger::ClientCertVerifier;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Answer, Body};
+use crate::components::Components;
 use crate::identity::Identity;
 use crate::node_proxy::NodeDialer;
 use crate::openapi::OpenApi;
@@ -58,10 +59,13 @@ pub struct Server {
     tokens: Tokens,
     verifier: Arc<dyn ClientCertVerifier>,
     openapi: OnceLock<OpenApi>,
+    components: Components,
     /// Ends long requests when the server stops.
     stopping: CancellationToken,
     /// The lease on which short-lived objects of this minute hang.
     expiring: tokio::sync::Mutex<Option<(i64, LeaseId)>>,
+    /// Held by who writes with a charge: who would lose the race for a quota waits instead.
+    charging: tokio::sync::Mutex<()>,
 }
 
 /// Why a server cannot start.
@@ -86,8 +90,10 @@ impl Server {
             tokens,
             verifier,
             openapi: OnceLock::new(),
+            components: Components::default(),
             stopping: CancellationToken::new(),
             expiring: tokio::sync::Mutex::default(),
+            charging: tokio::sync::Mutex::default(),
         });
         bootstrap::run(&server).await.map_err(StartError::Bootstrap)?;
         Ok(server)
@@ -132,6 +138,10 @@ impl Server {
         self.openapi.get_or_init(OpenApi::build)
     }
 
+    pub(crate) fn components(&self) -> &Components {
+        &self.components
+    }
+
     pub(crate) fn stopping(&self) -> CancellationToken {
         self.stopping.clone()
     }
@@ -149,6 +159,11 @@ impl Server {
         let lease = self.store().grant(time_to_live + Duration::from_secs(BUCKET.unsigned_abs())).await?;
         *current = Some((minute, lease));
         Ok(lease)
+    }
+
+    /// The turn of a write that charges a quota.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.charging.lock().await
     }
 
     /// Answers a request.

@@ -22,7 +22,7 @@ const ATTEMPTS: u32 = 8;
 pub(super) async fn create(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(http::header::ACCEPT))?;
     let dry_run = dry_run(request)?;
-    let (object, warnings) = objects::decode(server, request, target.kind.names())?;
+    let (object, warnings) = objects::decode_stored(server, request, target.kind)?;
     let bytes = create_object(server, target.kind, target.namespace.as_deref(), object, &request.user, dry_run).await?;
     objects::show(server, request, form, target.kind, &bytes, StatusCode::CREATED, &warnings)
 }
@@ -33,44 +33,50 @@ pub(crate) async fn create_object(
     kind: &'static dyn AnyKind,
     namespace: Option<&str>,
     object: Value,
-    user: &Identity,
+    _user: &Identity,
     dry_run: bool,
 ) -> Result<Bytes, Status> {
     let names = kind.names();
     let generated = object["metadata"]["name"].as_str().is_none_or(str::is_empty);
-    let mut claimed = None;
+    let (mut claimed, mut turn) = (None, None);
     for _ in 0..ATTEMPTS {
         let object = prepared(server, kind, namespace, object.clone())?;
         let snapshot = server.store().snapshot();
-        admission::namespace_exists(
-            &snapshot,
-            kind,
-            namespace,
-            object["metadata"]["name"].as_str().unwrap_or_default(),
-        )?;
-        let object = admission::mutate(&snapshot, kind, namespace, object, user)?;
+        let write = admission::Write { snapshot: &snapshot, kind, namespace, old: None };
+        admission::begin(&write, &object)?;
+        let object = admission::admit(&write, object)?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let key = storage::key(kind.storage(), namespace, &name);
         let is_there = snapshot.get(&key).is_some();
-        let cx = WriteContext { now: server.clock().now(), claims: &FreeIn { snapshot, server } };
-        let object = kind.process(object, Operation::Create, &cx)?;
+        let cx = WriteContext { now: server.clock().now(), claims: &FreeIn { snapshot: snapshot.clone(), server } };
+        let mut object = kind.process(object, Operation::Create, &cx)?;
         if is_there {
             if generated {
                 continue;
             }
             return Err(Status::already_exists(names, &name));
         }
+        let write = admission::Write { snapshot: &snapshot, kind, namespace, old: None };
+        admission::validate(&write, &object)?;
+        admission::quota::count(&write, &mut object)?;
+        let charges = admission::quota::charges(&write, Some(&object))?;
         if dry_run {
             return Ok(storage::encode(&object)?.0);
+        }
+        if !charges.is_empty() && turn.is_none() {
+            turn = Some(server.turn().await);
+            continue;
         }
         let lease = match kind.time_to_live() {
             Some(time) => server.lease(time).await.map_err(storage::refused)?,
             None => 0,
         };
-        match storage::commit(server.store(), Commit { kind, key, old: None, new: Some(&object), lease }).await? {
+        let commit = Commit { kind, key, old: None, new: Some(&object), lease, charges: &charges };
+        match storage::commit(server.store(), commit).await? {
             Committed::Done(Some(entry), _) => return Ok(entry.value),
             Committed::Done(None, _) => return Err(Status::internal("a created object has no entry")),
             Committed::Changed if generated => {}
+            Committed::Charged => {}
             Committed::Changed => return Err(Status::already_exists(names, &name)),
             Committed::Claimed(claim) => claimed = Some((name, claim)),
         }

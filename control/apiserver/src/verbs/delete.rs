@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 use super::dry_run;
 use super::update::is_released;
 use crate::body::{self, Answer};
-use crate::negotiate;
 use crate::objects::{self, Filter};
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
 use crate::storage::{self, Commit, Committed};
+use crate::{admission, negotiate};
 
 const ATTEMPTS: u32 = 16;
 /// Namespaces that every cluster has, as upstream's admission guards them.
@@ -115,8 +115,7 @@ pub(super) async fn delete(server: &Server, request: &Request, target: &Target) 
             objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &Vec::new())
         }
         Deleted::Gone(bytes) => {
-            // Pods tell their last state, as upstream; the others that they are gone.
-            if target.kind.names().kind == "Pod" {
+            if target.kind.shows_deleted() {
                 return objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &Vec::new());
             }
             let object: Value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
@@ -167,6 +166,7 @@ pub(crate) async fn delete_object(
     if names.kind == "Namespace" && UNDYING.contains(&name) {
         return Err(Status::forbidden(names, name, "this namespace may not be deleted"));
     }
+    let mut turn = None;
     for _ in 0..ATTEMPTS {
         let snapshot = server.store().snapshot();
         let entry = snapshot.get(&key).cloned().ok_or_else(|| Status::not_found(names, name))?;
@@ -179,13 +179,19 @@ pub(crate) async fn delete_object(
         if options.dry_run {
             return Ok(if new.is_some() { Deleted::Marked(entry.value) } else { Deleted::Gone(entry.value) });
         }
-        let commit =
-            Commit { kind, key: key.clone(), old: Some((&old, entry.mod_revision)), new: new.as_ref(), lease: 0 };
+        let write = admission::Write { snapshot: &snapshot, kind, namespace, old: Some(&old) };
+        let charges = admission::quota::charges(&write, new.as_ref())?;
+        if !charges.is_empty() && turn.is_none() {
+            turn = Some(server.turn().await);
+            continue;
+        }
+        let (before, charges) = (Some((&old, entry.mod_revision)), charges.as_slice());
+        let commit = Commit { kind, key: key.clone(), old: before, new: new.as_ref(), lease: 0, charges };
         match storage::commit(server.store(), commit).await? {
             Committed::Done(Some(entry), _) => return Ok(Deleted::Marked(entry.value)),
             Committed::Done(None, revision) => return Ok(Deleted::Gone(storage::restamped(&entry, revision))),
             Committed::Changed if options.version.is_some() => return Err(Status::modified(names, name)),
-            Committed::Changed | Committed::Claimed(_) => {}
+            Committed::Changed | Committed::Charged | Committed::Claimed(_) => {}
         }
     }
     Err(Status::modified(names, name))

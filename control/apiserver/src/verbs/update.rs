@@ -10,25 +10,45 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
-use super::create::taken;
+use super::create::{create_object, taken};
 use super::dry_run;
 use crate::body::Answer;
-use crate::negotiate;
 use crate::objects::{self, Warnings};
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::{FreeIn, Server};
 use crate::storage::{self, Commit, Committed};
+use crate::{admission, negotiate};
 
 /// How often a patch is computed anew because the object changed meanwhile.
 const ATTEMPTS: u32 = 16;
 
 pub(super) async fn update(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(http::header::ACCEPT))?;
-    let (object, warnings) = objects::decode(server, request, target.kind.names())?;
+    let (object, warnings) = objects::decode_stored(server, request, target.kind)?;
     let change = |_: &Value| Ok((object.clone(), Vec::new()));
-    let (bytes, _) = change_object(server, target, Change::Object, dry_run(request)?, change).await?;
-    objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
+    let dry_run = dry_run(request)?;
+    let (code, bytes) = match change_object(server, target, Change::Object, dry_run, change).await {
+        Ok((bytes, _)) => (StatusCode::OK, bytes),
+        Err(status) if status.code == 404 && target.kind.creates_on_update() => {
+            (StatusCode::CREATED, create_named(server, request, target, object, dry_run).await?)
+        }
+        Err(status) => return Err(status),
+    };
+    objects::show(server, request, form, target.kind, &bytes, code, &warnings)
+}
+
+/// Creates what a PUT did not find.
+async fn create_named(
+    server: &Server,
+    request: &Request,
+    target: &Target,
+    mut object: Value,
+    dry_run: bool,
+) -> Result<Bytes, Status> {
+    check_identity(target, &object)?;
+    objects::metadata(&mut object).shift_remove("resourceVersion");
+    create_object(server, target.kind, target.namespace.as_deref(), object, &request.user, dry_run).await
 }
 
 pub(super) async fn patch(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
@@ -46,6 +66,8 @@ pub(crate) enum Change {
     Object,
     /// The status.
     Status,
+    /// What one of the other subresources is about, by the kind's own rules.
+    Part(Subresource),
     /// Something that a subresource decides; the kind's rules are not asked.
     Internal,
 }
@@ -62,6 +84,7 @@ pub(crate) async fn change_object(
     let kind = target.kind;
     let (names, name) = (kind.names(), target.name.as_deref().unwrap_or_default());
     let key = storage::key(kind.storage(), target.namespace.as_deref(), name);
+    let mut turn = None;
     for _ in 0..ATTEMPTS {
         let snapshot = server.store().snapshot();
         let Some(entry) = snapshot.get(&key).cloned() else { return Err(Status::not_found(names, name)) };
@@ -73,23 +96,38 @@ pub(crate) async fn change_object(
             return Err(Status::modified(names, name));
         }
         keep_metadata(kind, target, &old, &mut new)?;
-        let cx = WriteContext { now: server.clock().now(), claims: &FreeIn { snapshot, server } };
-        let new = match what {
+        let write =
+            admission::Write { snapshot: &snapshot, kind, namespace: target.namespace.as_deref(), old: Some(&old) };
+        if what == Change::Object {
+            new = admission::admit(&write, new)?;
+        }
+        let cx = WriteContext { now: server.clock().now(), claims: &FreeIn { snapshot: snapshot.clone(), server } };
+        let mut new = match what {
             Change::Object => kind.process(new, Operation::Update { old: &old }, &cx)?,
             Change::Status => kind.process(new, Operation::UpdateStatus { old: &old }, &cx)?,
+            Change::Part(part) => kind.process(new, Operation::UpdatePart { old: &old, part }, &cx)?,
             Change::Internal => new,
         };
         // Both have the resourceVersion of the old one, so that this tells whether anything changed.
         if old == new {
             return Ok((entry.value, warnings));
         }
+        if what == Change::Object {
+            admission::validate(&write, &new)?;
+            admission::quota::count(&write, &mut new)?;
+        }
+        let ends = is_released(kind, &new);
+        let charges = admission::quota::charges(&write, (!ends).then_some(&new))?;
         if dry_run {
             let (bytes, at) = storage::encode(&new)?;
             let at = usize::try_from(at).unwrap_or(bytes.len());
             let stamped = [&bytes[..at], entry.mod_revision.to_string().as_bytes(), &bytes[at..]].concat();
             return Ok((stamped.into(), warnings));
         }
-        let ends = is_released(kind, &new);
+        if !charges.is_empty() && turn.is_none() {
+            turn = Some(server.turn().await);
+            continue;
+        }
         let lease = match kind.time_to_live() {
             Some(time) => server.lease(time).await.map_err(storage::refused)?,
             None => 0,
@@ -100,12 +138,13 @@ pub(crate) async fn change_object(
             old: Some((&old, entry.mod_revision)),
             new: (!ends).then_some(&new),
             lease,
+            charges: &charges,
         };
         match storage::commit(server.store(), commit).await? {
             Committed::Done(Some(entry), _) => return Ok((entry.value, warnings)),
             Committed::Done(None, revision) => return Ok((storage::restamped(&entry, revision), warnings)),
             Committed::Changed if demanded.is_some() => return Err(Status::modified(names, name)),
-            Committed::Changed => {}
+            Committed::Changed | Committed::Charged => {}
             Committed::Claimed(claim) => return Err(taken(kind, name, &claim)),
         }
     }
@@ -125,30 +164,10 @@ pub(super) fn is_released(kind: &dyn AnyKind, object: &Value) -> bool {
 fn keep_metadata(kind: &dyn AnyKind, target: &Target, old: &Value, new: &mut Value) -> Result<(), Status> {
     let names = kind.names();
     let name = target.name.as_deref().unwrap_or_default();
-    new["apiVersion"] = names.api_version().into();
-    new["kind"] = names.kind.into();
+    new["apiVersion"] = kind.stored().api_version().into();
+    new["kind"] = kind.stored().kind.into();
+    check_identity(target, new)?;
     let metadata = objects::metadata(new);
-    match metadata.get("name").and_then(Value::as_str).unwrap_or_default() {
-        "" => {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
-            )));
-        }
-        own if own != name => {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({own}) does not match the name on the URL ({name})"
-            )));
-        }
-        _ => {}
-    }
-    if let (Some(own), Some(namespace)) = (metadata.get("namespace").and_then(Value::as_str), &target.namespace)
-        && !own.is_empty()
-        && own != namespace
-    {
-        return Err(Status::bad_request(format!(
-            "the namespace of the object ({own}) does not match the namespace on the request ({namespace})"
-        )));
-    }
     let before = &old["metadata"];
     if let Some(uid) = metadata.get("uid").and_then(Value::as_str)
         && !uid.is_empty()
@@ -177,6 +196,34 @@ fn keep_metadata(kind: &dyn AnyKind, target: &Target, old: &Value, new: &mut Val
     }
     metadata.shift_remove("managedFields");
     metadata.shift_remove("selfLink");
+    Ok(())
+}
+
+/// Refuses an object that says it is another than the one at the path.
+fn check_identity(target: &Target, object: &Value) -> Result<(), Status> {
+    let name = target.name.as_deref().unwrap_or_default();
+    let metadata = &object["metadata"];
+    match metadata["name"].as_str().unwrap_or_default() {
+        "" => {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )));
+        }
+        own if own != name => {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({own}) does not match the name on the URL ({name})"
+            )));
+        }
+        _ => {}
+    }
+    if let (Some(own), Some(namespace)) = (metadata["namespace"].as_str(), &target.namespace)
+        && !own.is_empty()
+        && own != namespace
+    {
+        return Err(Status::bad_request(format!(
+            "the namespace of the object ({own}) does not match the namespace on the request ({namespace})"
+        )));
+    }
     Ok(())
 }
 
@@ -217,7 +264,11 @@ impl Patch {
         kind: &dyn AnyKind,
         old: &Value,
     ) -> Result<(Value, Warnings), Status> {
-        self.patched(server, request, kind.names(), old)
+        if !kind.is_view() {
+            return self.patched(server, request, kind.names(), old);
+        }
+        let (new, warnings) = self.patched(server, request, kind.names(), &kind.to_served(old.clone())?)?;
+        Ok((kind.to_stored(new)?, warnings))
     }
 
     /// Something patched that is no object of a served kind, such as a Scale.
@@ -278,7 +329,11 @@ fn refused(error: &PatchError) -> Status {
     }
 }
 
-/// The subresource that a kind's status is.
-pub(crate) fn status_change(subresource: Subresource) -> Change {
-    if subresource == Subresource::Status { Change::Status } else { Change::Object }
+/// What a write to a subresource that is a part of its object changes.
+pub(crate) fn part_change(subresource: Subresource) -> Change {
+    match subresource {
+        Subresource::Status => Change::Status,
+        Subresource::Finalize => Change::Internal,
+        part => Change::Part(part),
+    }
 }
