@@ -170,6 +170,10 @@ impl<K: Kind> AnyKind for Erased<K> {
         Ok(K::cells(&object, now))
     }
 
+    fn defaulted(&self, object: &Value) -> Result<Value, Status> {
+        renewed::<K>(object)
+    }
+
     fn process(&self, new: Value, operation: Operation<'_>, cx: &WriteContext<'_>) -> Result<Value, Status> {
         let has_status = K::SUBRESOURCES.contains(&Subresource::Status);
         let mut errs = FieldErrors::default();
@@ -234,12 +238,6 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn shows_deleted(&self) -> bool {
         K::SHOW_DELETED
-    }
-
-    fn defaulted(&self, new: Value) -> Result<Value, Status> {
-        let mut object = Self::typed(&new)?;
-        K::default(&mut object);
-        serde_json::to_value(&object).map_err(Status::internal)
     }
 
     fn deletion(&self, object: &Value, grace: Option<i64>) -> Deletion {

@@ -260,14 +260,14 @@ pub trait AnyKind: Sync {
     fn columns(&self) -> &'static [ColumnHead];
     /// Cells of one object's row, in the order of `columns`.
     fn cells(&self, object: &[u8], now: Timestamp) -> Result<Vec<Value>, Status>;
+    /// The stored object with what the client left out filled in; nothing else is decided or checked.
+    fn defaulted(&self, object: &Value) -> Result<Value, Status> {
+        Ok(object.clone())
+    }
     /// Defaults, prepares and validates a write; returns the object to store.
     /// `new` already conforms to the schema; its system metadata (uid, creation time, resourceVersion) is set by the caller.
     /// Bumps `metadata.generation` where the kind has one and its spec changed.
     fn process(&self, new: Value, operation: Operation<'_>, cx: &WriteContext<'_>) -> Result<Value, Status>;
-    /// A new object with the kind's defaults filled in, for those who decide on it before `process`.
-    fn defaulted(&self, new: Value) -> Result<Value, Status> {
-        Ok(new)
-    }
     /// How to delete this object, given the client's `gracePeriodSeconds`.
     fn deletion(&self, object: &Value, grace: Option<i64>) -> Deletion;
     /// Changes made when the deletion mark is set (a namespace's phase becomes Terminating).

@@ -111,7 +111,7 @@ pub(crate) fn admit(write: &Write<'_>, mut object: Value) -> Result<Value, Statu
     let names = write.names();
     let mut plugins = PLUGINS.iter().filter(|plugin| plugin.changes(names)).peekable();
     if plugins.peek().is_some() {
-        object = write.kind.defaulted(object)?;
+        object = write.kind.defaulted(&object)?;
     }
     plugins.try_for_each(|plugin| plugin.admit(write, &mut object))?;
     Ok(object)
