@@ -17,6 +17,7 @@ mod pods;
 mod replica_set;
 mod service_accounts;
 mod services;
+mod storage_protection;
 
 use std::net::Ipv4Addr;
 
@@ -54,6 +55,9 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("garbage-collector", |cx| garbage::run(cx).boxed()),
     ("pod-garbage-collector", |cx| lost_pods::run(cx).boxed()),
     ("node-lifecycle", |cx| node_lifecycle::run(cx).boxed()),
+    ("persistentvolumeclaim-protection", |cx| storage_protection::claims(cx).boxed()),
+    ("persistentvolume-protection", |cx| storage_protection::volumes(cx).boxed()),
+    ("volumeattributesclass-protection", |cx| storage_protection::classes(cx).boxed()),
     ("node-ipam", |cx| node_ranges::run(cx).boxed()),
 ];
 
