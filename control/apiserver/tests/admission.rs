@@ -326,3 +326,63 @@ async fn claims_get_a_class_and_grow_if_it_lets_them() {
     expect![[r#"{"growing.storageclass.storage.k8s.io/requests.storage":"2Gi","requests.storage":"3Gi"}"#]]
         .assert_eq(&used(&api, "q").await);
 }
+
+#[tokio::test]
+async fn pods_do_no_more_than_their_namespace_lets_them() {
+    let api = cluster().await;
+    let label = async |labels: Value| {
+        let patch = json!({"metadata": {"labels": labels}}).to_string();
+        let request = http::Request::patch("/api/v1/namespaces/default")
+            .header(http::header::CONTENT_TYPE, "application/merge-patch+json")
+            .body(http_body_util::Full::new(patch.into()))
+            .expect("a request");
+        let answer = api.raw(corten_apiserver::Identity::admin(), request).await;
+        let warnings = answer.headers().get_all(http::header::WARNING).iter();
+        let warnings = warnings.filter_map(|warning| warning.to_str().ok().map(str::to_owned)).collect::<Vec<_>>();
+        format!("{} {}", answer.status().as_u16(), warnings.join("\n"))
+    };
+    made(&api, PODS, &pod("plain", json!({"hostNetwork": true}))).await;
+    made(&api, PODS, &pod("other", json!({"hostNetwork": true}))).await;
+    expect!["422 "].assert_eq(&label(json!({"pod-security.kubernetes.io/enforce": "strict"})).await);
+    expect![[r#"
+        200 299 - "existing pods in namespace \"default\" violate the new PodSecurity enforce level \"baseline:latest\""
+        299 - "other (and 1 other pod): host namespaces""#]]
+    .assert_eq(&label(json!({"pod-security.kubernetes.io/enforce": "baseline"})).await);
+    made(&api, PODS, &pod("fine", json!({}))).await;
+    let containers = json!([{"name": "c", "image": "x", "ports": [{"containerPort": 80, "hostPort": 80}], "securityContext": {
+        "privileged": true, "procMount": "Unmasked", "capabilities": {"add": ["NET_ADMIN", "CHOWN"]},
+        "seLinuxOptions": {"type": "spc_t", "user": "u"}, "seccompProfile": {"type": "Unconfined"},
+        "appArmorProfile": {"type": "Unconfined"},
+    }, "livenessProbe": {"tcpSocket": {"host": "example.com", "port": 80}}}]);
+    let bad = json!({"hostPID": true, "containers": containers, "volumes": [{"name": "v", "hostPath": {"path": "/"}}],
+        "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}});
+    refused(&api, PODS, &pod("a", bad), &expect![[r#"403 pods "a" is forbidden: violates PodSecurity "baseline:latest": forbidden AppArmor profile (container "c" must not set AppArmor profile type to "Unconfined"), non-default capabilities (container "c" must not include "NET_ADMIN" in securityContext.capabilities.add), host namespaces (hostPID=true), hostPath volumes (volume "v"), hostPort (container "c" uses hostPort 80), probe or lifecycle host (container "c" uses probe or lifecycle host "example.com"), privileged (container "c" must not set securityContext.privileged=true), procMount (container "c" must not set securityContext.procMount to "Unmasked"), seLinuxOptions (container "c" set forbidden securityContext.seLinuxOptions: type "spc_t"; user may not be set), seccompProfile (container "c" must not set securityContext.seccompProfile.type to "Unconfined"), forbidden sysctls (kernel.msgmax)"#]]).await;
+    expect![[r#"
+        200 299 - "existing pods in namespace \"default\" violate the new PodSecurity enforce level \"restricted:latest\""
+        299 - "fine: allowPrivilegeEscalation != false, unrestricted capabilities, runAsNonRoot != true, seccompProfile"
+        299 - "other (and 1 other pod): allowPrivilegeEscalation != false, unrestricted capabilities, host namespaces, runAsNonRoot != true, seccompProfile""#]].assert_eq(&label(json!({"pod-security.kubernetes.io/enforce": "restricted"})).await);
+    refused(&api, PODS, &pod("a", json!({})), &expect![[r#"403 pods "a" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false (container "c" must set securityContext.allowPrivilegeEscalation=false), unrestricted capabilities (container "c" must set securityContext.capabilities.drop=["ALL"]), runAsNonRoot != true (pod or container "c" must set securityContext.runAsNonRoot=true), seccompProfile (pod or container "c" must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost")"#]]).await;
+    let root = json!({"securityContext": {"runAsUser": 0, "runAsNonRoot": false}, "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}]});
+    refused(&api, PODS, &pod("a", root), &expect![[r#"403 pods "a" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false (container "c" must set securityContext.allowPrivilegeEscalation=false), unrestricted capabilities (container "c" must set securityContext.capabilities.drop=["ALL"]), restricted volume types (volume "v" uses restricted volume type "nfs"), runAsNonRoot != true (pod must not set securityContext.runAsNonRoot=false), runAsUser=0 (pod must not set runAsUser=0), seccompProfile (pod or container "c" must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost")"#]]).await;
+    let hardened = json!({
+        "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [{"name": "c", "image": "x", "securityContext": {
+            "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]},
+        }}],
+    });
+    made(&api, PODS, &pod("hardened", hardened)).await;
+    let warn = json!({"pod-security.kubernetes.io/enforce": null, "pod-security.kubernetes.io/warn": "baseline",
+        "pod-security.kubernetes.io/warn-version": "v1.30"});
+    assert_eq!(label(warn).await, "200 ");
+    let spec = json!({"hostIPC": true, "containers": [{"name": "c", "image": "x"}]});
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {
+        "selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": spec}}});
+    let request = http::Request::post("/apis/apps/v1/namespaces/default/deployments")
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(http_body_util::Full::new(deployment.to_string().into()))
+        .expect("a request");
+    let answer = api.raw(corten_apiserver::Identity::admin(), request).await;
+    let warning = answer.headers().get(http::header::WARNING).and_then(|warning| warning.to_str().ok());
+    let expected = r#"299 - "would violate PodSecurity \"baseline:v1.30\": host namespaces (hostIPC=true)""#;
+    assert_eq!((answer.status().as_u16(), warning), (201, Some(expected)));
+}

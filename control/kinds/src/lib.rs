@@ -5,7 +5,12 @@
 //! `KINDS` is the only list of all kinds.
 
 mod access_modes;
+mod admission;
 mod amounts;
+mod api_services;
+mod certificates;
+mod cluster_role_bindings;
+mod cluster_roles;
 mod config_maps;
 mod csi_drivers;
 mod csi_nodes;
@@ -16,21 +21,27 @@ mod endpoint_slices;
 mod endpoints;
 mod events;
 mod events_k8s_io;
+mod flow;
 mod kind;
 mod leases;
 mod limit_ranges;
 mod meta;
 mod namespaces;
-mod node_selectors;
+mod net;
+mod networking;
 mod nodes;
 mod persistent_volume_claims;
 mod persistent_volumes;
 mod pods;
 mod priority_classes;
+mod rbac;
 mod replica_sets;
 mod resource_quotas;
+mod role_bindings;
+mod roles;
 mod runtime_classes;
 mod secrets;
+mod selectors;
 mod service_accounts;
 mod services;
 mod storage_classes;
@@ -42,6 +53,9 @@ mod view;
 mod virtual_kinds;
 mod volume_attachments;
 mod volume_attributes_classes;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use corten_api::names::{Names, Scope};
 use corten_api::status::Status;
@@ -72,6 +86,8 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &Erased(secrets::Secrets),
     &Erased(service_accounts::ServiceAccounts),
     &Erased(services::Services),
+    // apiregistration.k8s.io
+    &Erased(api_services::ApiServices),
     // apps
     &Erased(deployments::Deployments),
     &Erased(replica_sets::ReplicaSets),
@@ -83,6 +99,21 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &virtual_kinds::SELF_SUBJECT_ACCESS_REVIEWS,
     &virtual_kinds::SELF_SUBJECT_RULES_REVIEWS,
     &virtual_kinds::SUBJECT_ACCESS_REVIEWS,
+    // certificates.k8s.io
+    &Erased(certificates::SigningRequests),
+    // networking.k8s.io
+    &Erased(networking::IngressClasses),
+    &Erased(networking::Ingresses),
+    &Erased(networking::IpAddresses),
+    &Erased(networking::NetworkPolicies),
+    &Erased(networking::ServiceCidrs),
+    // admissionregistration.k8s.io
+    &Erased(admission::MutatingBindings),
+    &Erased(admission::MutatingPolicies),
+    &Erased(admission::MutatingWebhooks),
+    &Erased(admission::ValidatingBindings),
+    &Erased(admission::ValidatingPolicies),
+    &Erased(admission::ValidatingWebhooks),
     // coordination.k8s.io
     &Erased(leases::Leases),
     // events.k8s.io
@@ -105,6 +136,14 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &Erased(devices::ResourceClaims),
     &Erased(devices::ResourceClaimTemplates),
     &Erased(devices::ResourceSlices),
+    // rbac.authorization.k8s.io
+    &Erased(cluster_role_bindings::ClusterRoleBindings),
+    &Erased(cluster_roles::ClusterRoles),
+    &Erased(role_bindings::RoleBindings),
+    &Erased(roles::Roles),
+    // flowcontrol.apiserver.k8s.io
+    &Erased(flow::FlowSchemas),
+    &Erased(flow::PriorityLevels),
 ];
 
 /// A column of a kind's table, as `kubectl get` shows it.
@@ -195,6 +234,48 @@ pub struct WriteContext<'a> {
     pub now: Timestamp,
     /// Finds free cluster-wide values (cluster IPs, node ports).
     pub claims: &'a dyn Claims,
+    /// Who creates the object; nobody where that decides nothing.
+    pub user: Option<Requester<'a>>,
+    /// What the client is to be told although the write is fine.
+    pub warnings: &'a Warnings,
+}
+
+/// Who writes an object, for kinds that record it.
+#[derive(Clone, Copy, Debug)]
+pub struct Requester<'a> {
+    /// User name.
+    pub name: &'a str,
+    /// Unique identifier of the user, if there is one.
+    pub uid: &'a str,
+    /// Groups of the user.
+    pub groups: &'a [String],
+    /// What else is known of the user.
+    pub extra: &'a BTreeMap<String, Vec<String>>,
+}
+
+/// Texts for `Warning` headers, collected while a write is processed.
+#[derive(Debug, Default)]
+pub struct Warnings(Mutex<Vec<String>>);
+
+impl Warnings {
+    /// Adds texts; one that is there already is not repeated.
+    pub fn extend(&self, texts: Vec<String>) {
+        if texts.is_empty() {
+            return;
+        }
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for text in texts {
+            if !all.contains(&text) {
+                all.push(text);
+            }
+        }
+    }
+
+    /// Takes what was collected.
+    #[must_use]
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Cluster-wide unique values. A claim is a string such as `clusterip/10.43.0.7`; the commit of the object also

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use corten_api::api::core::v1::TopologySelectorTerm;
 use corten_api::api::storage::v1::StorageClass;
 use corten_api::field::{FieldErrors, Problem};
 use corten_api::names::{Names, Scope};
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use crate::kind::Kind;
 use crate::table::{NAME, age, column};
-use crate::{ColumnHead, node_selectors, text};
+use crate::{ColumnHead, text};
 
 /// Most parameters, and most bytes of them.
 const MOST: (usize, usize) = (512, 256 << 10);
@@ -72,7 +73,7 @@ impl Kind for StorageClasses {
         text::one_of(class.reclaim_policy.as_deref(), &["Delete", "Retain"], "reclaimPolicy", errs);
         let modes = ["Immediate", "WaitForFirstConsumer"];
         text::one_of(class.volume_binding_mode.as_deref(), &modes, "volumeBindingMode", errs);
-        node_selectors::topologies(class.allowed_topologies.as_deref().unwrap_or_default(), "allowedTopologies", errs);
+        topologies(class.allowed_topologies.as_deref().unwrap_or_default(), "allowedTopologies", errs);
         let Some(old) = old else { return };
         let none = BTreeMap::new();
         if class.parameters.as_ref().unwrap_or(&none) != old.parameters.as_ref().unwrap_or(&none) {
@@ -105,5 +106,35 @@ pub(crate) fn parameters(parameters: Option<&BTreeMap<String, String>>, errs: &m
     }
     if parameters.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > MOST.1 {
         errs.push("parameters", Problem::TooLong(MOST.1));
+    }
+}
+
+/// Topologies in which a class provisions.
+fn topologies(terms: &[TopologySelectorTerm], path: &str, errs: &mut FieldErrors) {
+    let mut seen = Vec::new();
+    for (index, term) in terms.iter().enumerate() {
+        let path = format!("{path}[{index}].matchLabelExpressions");
+        let expressions = term.match_label_expressions.as_deref().unwrap_or_default();
+        let mut keys = Vec::new();
+        for (at, expression) in expressions.iter().enumerate() {
+            let path = format!("{path}[{at}]");
+            if expression.values.is_empty() {
+                errs.required(format!("{path}.values"), "");
+            }
+            for (at, value) in expression.values.iter().enumerate() {
+                if expression.values[..at].contains(value) {
+                    errs.duplicate(format!("{path}.values[{at}]"), value);
+                }
+            }
+            text::key(&expression.key, &format!("{path}.key"), errs);
+            if keys.contains(&&expression.key) {
+                errs.duplicate(format!("{path}.key"), &expression.key);
+            }
+            keys.push(&expression.key);
+        }
+        if seen.contains(&expressions) {
+            errs.push(path, Problem::Duplicate("\"\"".to_owned()));
+        }
+        seen.push(expressions);
     }
 }

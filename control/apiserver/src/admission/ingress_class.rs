@@ -4,7 +4,7 @@ use corten_api::names::Names;
 use corten_api::status::Status;
 use serde_json::Value;
 
-use super::{Plugin, Write, is};
+use super::{Attempt, Plugin, is};
 
 const MARK: &str = "ingressclass.kubernetes.io/is-default-class";
 /// How ingresses named their class before there was a field.
@@ -17,7 +17,7 @@ impl Plugin for DefaultIngressClass {
         is(names, "networking.k8s.io", "Ingress")
     }
 
-    fn admit(&self, write: &Write<'_>, ingress: &mut Value) -> Result<(), Status> {
+    fn admit(&self, write: &Attempt<'_>, ingress: &mut Value) -> Result<(), Status> {
         let named = !ingress["spec"]["ingressClassName"].is_null();
         if write.old.is_some() || named || ingress["metadata"]["annotations"].get(ANNOTATION).is_some() {
             return Ok(());

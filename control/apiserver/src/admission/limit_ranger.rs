@@ -11,7 +11,7 @@ use corten_api::status::Status;
 use serde_json::{Map, Value};
 
 use super::pod_resources::{Amounts, amounts, of_pod};
-use super::{Plugin, Write, is_pod, list};
+use super::{Attempt, Plugin, is_pod, list};
 
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 
@@ -22,7 +22,7 @@ impl Plugin for LimitRanger {
         is_pod(names)
     }
 
-    fn admit(&self, write: &Write<'_>, pod: &mut Value) -> Result<(), Status> {
+    fn admit(&self, write: &Attempt<'_>, pod: &mut Value) -> Result<(), Status> {
         if write.old.is_some() {
             return Ok(());
         }
@@ -32,7 +32,7 @@ impl Plugin for LimitRanger {
         Ok(())
     }
 
-    fn validate(&self, write: &Write<'_>, object: &Value) -> Result<(), Status> {
+    fn validate(&self, write: &Attempt<'_>, object: &Value) -> Result<(), Status> {
         let claim = write.is("", "PersistentVolumeClaim");
         let pod = write.is("", "Pod") && write.old.is_none();
         if !claim && !pod {

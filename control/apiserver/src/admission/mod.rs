@@ -10,6 +10,7 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod node_taints;
 mod pod_resources;
+mod pod_security;
 mod priority;
 pub(crate) mod quota;
 mod runtime_class;
@@ -21,7 +22,7 @@ mod volume_resize;
 
 use corten_api::names::Names;
 use corten_api::status::Status;
-use corten_kinds::AnyKind;
+use corten_kinds::{AnyKind, Warnings};
 use corten_store::Snapshot;
 use serde_json::{Value, json};
 
@@ -32,6 +33,7 @@ static PLUGINS: &[&dyn Plugin] = &[
     &limit_ranger::LimitRanger,
     &service_account::ServiceAccount,
     &node_taints::TaintNodesByCondition,
+    &pod_security::PodSecurity,
     &priority::Priority,
     &tolerations::DefaultTolerationSeconds,
     &storage_class::DefaultStorageClass,
@@ -48,25 +50,27 @@ trait Plugin: Sync {
         false
     }
     /// Changes an object of such a kind. Its defaults are filled in, it is not judged yet.
-    fn admit(&self, _write: &Write<'_>, _object: &mut Value) -> Result<(), Status> {
+    fn admit(&self, _write: &Attempt<'_>, _object: &mut Value) -> Result<(), Status> {
         Ok(())
     }
     /// Judges an object as it is to be stored. Asked for every kind.
-    fn validate(&self, _write: &Write<'_>, _object: &Value) -> Result<(), Status> {
+    fn validate(&self, _write: &Attempt<'_>, _object: &Value) -> Result<(), Status> {
         Ok(())
     }
 }
 
 /// A write that is being decided.
-pub(crate) struct Write<'a> {
+pub(crate) struct Attempt<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) kind: &'a dyn AnyKind,
     pub(crate) namespace: Option<&'a str>,
     /// What is stored; `None` for a creation.
     pub(crate) old: Option<&'a Value>,
+    /// What the client is told although the write is fine.
+    pub(crate) told: &'a Warnings,
 }
 
-impl Write<'_> {
+impl Attempt<'_> {
     fn names(&self) -> &'static Names {
         self.kind.stored()
     }
@@ -102,12 +106,12 @@ impl Write<'_> {
 }
 
 /// Whether a new object may be where it is to be.
-pub(crate) fn begin(write: &Write<'_>, object: &Value) -> Result<(), Status> {
+pub(crate) fn begin(write: &Attempt<'_>, object: &Value) -> Result<(), Status> {
     namespace_lifecycle::validate(write, object)
 }
 
 /// Adds to an object what the cluster decides.
-pub(crate) fn admit(write: &Write<'_>, mut object: Value) -> Result<Value, Status> {
+pub(crate) fn admit(write: &Attempt<'_>, mut object: Value) -> Result<Value, Status> {
     let names = write.names();
     let mut plugins = PLUGINS.iter().filter(|plugin| plugin.changes(names)).peekable();
     if plugins.peek().is_some() {
@@ -118,7 +122,7 @@ pub(crate) fn admit(write: &Write<'_>, mut object: Value) -> Result<Value, Statu
 }
 
 /// Judges an object as it is to be stored.
-pub(crate) fn validate(write: &Write<'_>, object: &Value) -> Result<(), Status> {
+pub(crate) fn validate(write: &Attempt<'_>, object: &Value) -> Result<(), Status> {
     PLUGINS.iter().try_for_each(|plugin| plugin.validate(write, object))
 }
 

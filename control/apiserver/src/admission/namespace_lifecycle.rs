@@ -4,9 +4,9 @@ use corten_api::names::Scope;
 use corten_api::status::Status;
 use serde_json::{Value, json};
 
-use super::Write;
+use super::Attempt;
 
-pub(super) fn validate(write: &Write<'_>, object: &Value) -> Result<(), Status> {
+pub(super) fn validate(write: &Attempt<'_>, object: &Value) -> Result<(), Status> {
     let (Scope::Namespaced, Some(namespace)) = (write.kind.scope(), write.namespace) else { return Ok(()) };
     let Some(own) = write.find("namespaces", None, namespace)? else {
         let mut status = Status::failure(404, "NotFound", format!("namespaces \"{namespace}\" not found"));

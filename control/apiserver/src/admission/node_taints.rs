@@ -4,7 +4,7 @@ use corten_api::names::Names;
 use corten_api::status::Status;
 use serde_json::{Value, json};
 
-use super::{Plugin, Write, append, is, list};
+use super::{Attempt, Plugin, append, is, list};
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
@@ -15,7 +15,7 @@ impl Plugin for TaintNodesByCondition {
         is(names, "", "Node")
     }
 
-    fn admit(&self, write: &Write<'_>, node: &mut Value) -> Result<(), Status> {
+    fn admit(&self, write: &Attempt<'_>, node: &mut Value) -> Result<(), Status> {
         let has = |taint: &Value| taint["key"] == NOT_READY && taint["effect"] == "NoSchedule";
         if write.old.is_none() && !list(&node["spec"], "taints").iter().any(has) {
             append(&mut node["spec"], "taints", json!({"key": NOT_READY, "effect": "NoSchedule"}));

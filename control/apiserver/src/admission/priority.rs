@@ -4,7 +4,7 @@ use corten_api::names::Names;
 use corten_api::status::Status;
 use serde_json::Value;
 
-use super::{Plugin, Write, is_pod};
+use super::{Attempt, Plugin, is_pod};
 
 const CLASSES: &str = "priorityclasses";
 const PREEMPT: &str = "PreemptLowerPriority";
@@ -16,7 +16,7 @@ impl Plugin for Priority {
         is_pod(names)
     }
 
-    fn admit(&self, write: &Write<'_>, pod: &mut Value) -> Result<(), Status> {
+    fn admit(&self, write: &Attempt<'_>, pod: &mut Value) -> Result<(), Status> {
         match write.old {
             None => set(write, pod),
             // A client that writes a pod back may leave out what it was given.
@@ -31,7 +31,7 @@ impl Plugin for Priority {
         }
     }
 
-    fn validate(&self, write: &Write<'_>, object: &Value) -> Result<(), Status> {
+    fn validate(&self, write: &Attempt<'_>, object: &Value) -> Result<(), Status> {
         if !write.is("scheduling.k8s.io", "PriorityClass") || object["globalDefault"] != true {
             return Ok(());
         }
@@ -46,13 +46,13 @@ impl Plugin for Priority {
 }
 
 /// The class of pods that name none; of several the one with the lowest value, as upstream.
-fn everybodys(write: &Write<'_>) -> Result<Option<Value>, Status> {
+fn everybodys(write: &Attempt<'_>) -> Result<Option<Value>, Status> {
     let classes = write.all(CLASSES, None)?;
     let defaults = classes.into_iter().filter(|class| class["globalDefault"] == true);
     Ok(defaults.min_by_key(|class| class["value"].as_i64()))
 }
 
-fn set(write: &Write<'_>, pod: &mut Value) -> Result<(), Status> {
+fn set(write: &Attempt<'_>, pod: &mut Value) -> Result<(), Status> {
     let named = pod["spec"]["priorityClassName"].as_str().filter(|name| !name.is_empty()).map(str::to_owned);
     let class = match &named {
         None => everybodys(write)?,

@@ -5,7 +5,7 @@ use corten_api::status::Status;
 use serde_json::Value;
 
 use super::pod_resources::amounts;
-use super::{Plugin, Write, append, is_pod, list};
+use super::{Attempt, Plugin, append, is_pod, list};
 
 pub(super) struct RuntimeClass;
 
@@ -14,7 +14,7 @@ impl Plugin for RuntimeClass {
         is_pod(names)
     }
 
-    fn admit(&self, write: &Write<'_>, pod: &mut Value) -> Result<(), Status> {
+    fn admit(&self, write: &Attempt<'_>, pod: &mut Value) -> Result<(), Status> {
         if write.old.is_some() {
             return Ok(());
         }

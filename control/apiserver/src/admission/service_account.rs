@@ -4,7 +4,7 @@ use corten_api::names::Names;
 use corten_api::status::Status;
 use serde_json::{Value, json};
 
-use super::{Plugin, Write, append, is_pod};
+use super::{Attempt, Plugin, append, is_pod};
 
 /// Where pods find their token, the cluster's certificate and their namespace.
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -18,13 +18,13 @@ impl Plugin for ServiceAccount {
         is_pod(names)
     }
 
-    fn admit(&self, write: &Write<'_>, pod: &mut Value) -> Result<(), Status> {
+    fn admit(&self, write: &Attempt<'_>, pod: &mut Value) -> Result<(), Status> {
         if write.old.is_some() { Ok(()) } else { service_account(write, pod) }
     }
 }
 
 /// Every pod runs as some account; its token is put where clients look for it.
-fn service_account(write: &Write<'_>, pod: &mut Value) -> Result<(), Status> {
+fn service_account(write: &Attempt<'_>, pod: &mut Value) -> Result<(), Status> {
     let namespace = write.namespace.unwrap_or_default();
     let spec = &pod["spec"];
     let name = match (spec["serviceAccountName"].as_str(), spec["serviceAccount"].as_str()) {

@@ -4,7 +4,7 @@ use corten_api::names::Names;
 use corten_api::status::Status;
 use serde_json::Value;
 
-use super::{Plugin, Write, is};
+use super::{Attempt, Plugin, is};
 
 const MARKS: [&str; 2] =
     ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
@@ -18,7 +18,7 @@ impl Plugin for DefaultStorageClass {
         is(names, "", "PersistentVolumeClaim")
     }
 
-    fn admit(&self, write: &Write<'_>, claim: &mut Value) -> Result<(), Status> {
+    fn admit(&self, write: &Attempt<'_>, claim: &mut Value) -> Result<(), Status> {
         let named = !claim["spec"]["storageClassName"].is_null();
         if write.old.is_some() || named || claim["metadata"]["annotations"].get(ANNOTATION).is_some() {
             return Ok(());

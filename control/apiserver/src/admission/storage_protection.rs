@@ -4,7 +4,7 @@ use corten_api::names::Names;
 use corten_api::status::Status;
 use serde_json::Value;
 
-use super::{Plugin, Write, append, is, list};
+use super::{Attempt, Plugin, append, is, list};
 
 /// Kind and what holds it.
 const FINALIZERS: [(&str, &str, &str); 3] = [
@@ -20,7 +20,7 @@ impl Plugin for StorageObjectInUseProtection {
         finalizer(names).is_some()
     }
 
-    fn admit(&self, write: &Write<'_>, object: &mut Value) -> Result<(), Status> {
+    fn admit(&self, write: &Attempt<'_>, object: &mut Value) -> Result<(), Status> {
         if let (None, Some(finalizer)) = (write.old, finalizer(write.names()))
             && !list(&object["metadata"], "finalizers").iter().any(|own| own == finalizer)
         {

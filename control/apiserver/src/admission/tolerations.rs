@@ -4,7 +4,7 @@ use corten_api::names::Names;
 use corten_api::status::Status;
 use serde_json::{Value, json};
 
-use super::{Plugin, Write, append, is_pod, list};
+use super::{Attempt, Plugin, append, is_pod, list};
 
 /// How long.
 const SECONDS: i64 = 300;
@@ -16,7 +16,7 @@ impl Plugin for DefaultTolerationSeconds {
         is_pod(names)
     }
 
-    fn admit(&self, write: &Write<'_>, pod: &mut Value) -> Result<(), Status> {
+    fn admit(&self, write: &Attempt<'_>, pod: &mut Value) -> Result<(), Status> {
         if write.old.is_some() {
             return Ok(());
         }

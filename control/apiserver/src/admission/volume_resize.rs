@@ -5,12 +5,12 @@ use corten_api::status::Status;
 use serde_json::Value;
 
 use super::pod_resources::amount;
-use super::{Plugin, Write};
+use super::{Attempt, Plugin};
 
 pub(super) struct PersistentVolumeClaimResize;
 
 impl Plugin for PersistentVolumeClaimResize {
-    fn validate(&self, write: &Write<'_>, claim: &Value) -> Result<(), Status> {
+    fn validate(&self, write: &Attempt<'_>, claim: &Value) -> Result<(), Status> {
         let Some(old) = write.old.filter(|_| write.is("", "PersistentVolumeClaim")) else { return Ok(()) };
         if size(claim) <= size(old) {
             return Ok(());

@@ -5,7 +5,7 @@ use corten_api::codec;
 use corten_api::names::Names;
 use corten_api::status::Status;
 use corten_base::Timestamp;
-use corten_kinds::{AnyKind, Deletion};
+use corten_kinds::{AnyKind, Deletion, Warnings};
 use http::StatusCode;
 use http::header::ACCEPT;
 use serde_json::{Value, json};
@@ -166,7 +166,7 @@ pub(crate) async fn delete_object(
     if names.kind == "Namespace" && UNDYING.contains(&name) {
         return Err(Status::forbidden(names, name, "this namespace may not be deleted"));
     }
-    let mut turn = None;
+    let (mut turn, told) = (None, Warnings::default());
     for _ in 0..ATTEMPTS {
         let snapshot = server.store().snapshot();
         let entry = snapshot.get(&key).cloned().ok_or_else(|| Status::not_found(names, name))?;
@@ -179,8 +179,8 @@ pub(crate) async fn delete_object(
         if options.dry_run {
             return Ok(if new.is_some() { Deleted::Marked(entry.value) } else { Deleted::Gone(entry.value) });
         }
-        let write = admission::Write { snapshot: &snapshot, kind, namespace, old: Some(&old) };
-        let charges = admission::quota::charges(&write, new.as_ref())?;
+        let attempt = admission::Attempt { snapshot: &snapshot, kind, namespace, old: Some(&old), told: &told };
+        let charges = admission::quota::charges(&attempt, new.as_ref())?;
         if !charges.is_empty() && turn.is_none() {
             turn = Some(server.turn().await);
             continue;

@@ -13,7 +13,7 @@ use super::status::binding;
 use super::{MOST, at_most, names, no_duplicates};
 use crate::kind::Kind;
 use crate::table::{NAME, age, column};
-use crate::{ColumnHead, WriteContext, node_selectors, text};
+use crate::{ColumnHead, WriteContext, selectors, text};
 
 /// Most devices of a slice; of a slice with taints or counters.
 const DEVICES: (usize, usize) = (128, 64);
@@ -119,7 +119,7 @@ fn whose(spec: &ResourceSliceSpec, errs: &mut FieldErrors) {
 }
 
 fn one_term(selector: &corten_api::api::core::v1::NodeSelector, path: &str, errs: &mut FieldErrors) {
-    node_selectors::validate(selector, path, errs);
+    selectors::nodes(selector, path, errs);
     if selector.node_selector_terms.len() != 1 {
         let path = format!("{path}.nodeSelectorTerms");
         text::invalid_value(&selector.node_selector_terms, "must have exactly one node selector term", &path, errs);

@@ -7,7 +7,7 @@ use corten_api::field::{FieldErrors, Problem};
 
 use super::requests::{Requests, configuration, raw};
 use super::{MOST, at_most, names, no_duplicates};
-use crate::{node_selectors, text};
+use crate::{selectors, text};
 
 /// Most users of one claim, and most binding conditions of one device.
 const USERS: usize = 256;
@@ -87,7 +87,7 @@ fn allocation(allocation: &AllocationResult, requests: &Requests<'_>, errs: &mut
     }
     at_most(config.len(), 2 * MOST, &format!("{path}.config"), errs);
     if let Some(selector) = &allocation.node_selector {
-        node_selectors::validate(selector, "status.allocation.nodeSelector", errs);
+        selectors::nodes(selector, "status.allocation.nodeSelector", errs);
     }
 }
 

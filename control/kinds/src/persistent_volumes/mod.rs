@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::access_modes::CLASS_ANNOTATION;
 use crate::kind::Kind;
 use crate::table::{NAME, age, column, wide};
-use crate::{ColumnHead, Subresource, WriteContext, access_modes, amounts, node_selectors, text};
+use crate::{ColumnHead, Subresource, WriteContext, access_modes, amounts, selectors, text};
 
 pub(crate) use sources::default as default_source;
 
@@ -141,7 +141,7 @@ pub(crate) fn validate_spec(spec: &PersistentVolumeSpec, path: &str, errs: &mut 
     text::one_of(policy, &POLICIES, &at("persistentVolumeReclaimPolicy"), errs);
     if let Some(affinity) = &spec.node_affinity {
         match &affinity.required {
-            Some(selector) => node_selectors::validate(selector, &at("nodeAffinity.required"), errs),
+            Some(selector) => selectors::nodes(selector, &at("nodeAffinity.required"), errs),
             None => errs.required(at("nodeAffinity.required"), "must specify required node constraints"),
         }
     }

@@ -19,7 +19,7 @@ use corten_store::Revision;
 use serde_json::{Map, Value, json};
 
 use super::pod_resources::{Amounts, amounts};
-use super::{Write, is, is_pod, list};
+use super::{Attempt, is, is_pod, list};
 use crate::storage;
 
 const STORAGE: &str = "resourcequotas";
@@ -33,7 +33,7 @@ pub(crate) struct Charge {
 
 /// What a write does to the quotas of its namespace; refused if there is not enough left. `new` is `None` if the object
 /// is to be gone.
-pub(crate) fn charges(write: &Write<'_>, new: Option<&Value>) -> Result<Vec<Charge>, Status> {
+pub(crate) fn charges(write: &Attempt<'_>, new: Option<&Value>) -> Result<Vec<Charge>, Status> {
     let (Some(namespace), names) = (write.namespace, write.names()) else { return Ok(Vec::new()) };
     if !usage::is_counted(names) {
         return Ok(Vec::new());
@@ -62,7 +62,7 @@ pub(crate) fn charges(write: &Write<'_>, new: Option<&Value>) -> Result<Vec<Char
 }
 
 /// Gives a quota that is new, or bounds something else than before, its status.
-pub(crate) fn count(write: &Write<'_>, quota: &mut Value) -> Result<(), Status> {
+pub(crate) fn count(write: &Attempt<'_>, quota: &mut Value) -> Result<(), Status> {
     let hard = quota["spec"]["hard"].as_object().cloned().unwrap_or_default();
     if !is_quota(write.names()) || write.old.is_some_and(|old| old["status"]["hard"] == Value::from(hard.clone())) {
         return Ok(());
@@ -117,7 +117,7 @@ fn delta(quota: &Value, names: &Names, old: Option<&Value>, new: Option<&Value>)
 }
 
 /// A pod must say of what is bounded how much of it each container wants.
-fn constrain(write: &Write<'_>, quota: &Value, pod: &Value) -> Result<(), Status> {
+fn constrain(write: &Attempt<'_>, quota: &Value, pod: &Value) -> Result<(), Status> {
     const BOUND: [&str; 6] = ["cpu", "limits.cpu", "limits.memory", "memory", "requests.cpu", "requests.memory"];
     if !is_pod(write.names()) || !matching::matches(quota, write.names(), pod) {
         return Ok(());
@@ -150,7 +150,7 @@ fn constrain(write: &Write<'_>, quota: &Value, pod: &Value) -> Result<(), Status
 }
 
 /// Whether there is enough left of what more is used of.
-fn fits(write: &Write<'_>, quota: &Value, delta: &Amounts, object: &Value) -> Result<(), Status> {
+fn fits(write: &Attempt<'_>, quota: &Value, delta: &Amounts, object: &Value) -> Result<(), Status> {
     let (hard, used) = (amounts(&quota["status"]["hard"]), amounts(&quota["status"]["used"]));
     let of = |amounts: &Amounts, name: &String| amounts.get(name).copied().unwrap_or_default();
     let exceeded: Vec<&String> = delta
