@@ -41,6 +41,8 @@ pub struct Author {
 const MOST_UPDATES: usize = 10;
 /// Manager of the entries that were put together.
 const ANCIENT: &str = "ancient-changes";
+/// Most entries that a client may send.
+const MOST_GIVEN: usize = 1000;
 /// Longest name of a manager.
 const LONGEST_MANAGER: usize = 128;
 /// Longest name of a subresource.
@@ -163,6 +165,9 @@ impl Managers {
     /// Entries that a client sent: everything is checked, and what would change nothing is left out.
     pub fn parse(managed_fields: &Value) -> Result<Self, String> {
         let Value::Array(list) = managed_fields else { return Err("managedFields must be a list".to_owned()) };
+        if list.len() > MOST_GIVEN {
+            return Err(format!("managedFields must not have more than {MOST_GIVEN} entries"));
+        }
         let mut managers = Self::default();
         for (index, entry) in list.iter().enumerate() {
             let set = match entry.get("fieldsV1") {
@@ -277,27 +282,26 @@ fn head(entry: &Value, fields: Fields) -> Result<Entry, String> {
     Ok(Entry { manager, operation, api_version: text("apiVersion")?, subresource, time, fields })
 }
 
-/// Whether two values of `managedFields` differ in nothing but times.
-#[must_use]
-pub(crate) fn same_but_times(left: Option<&Value>, right: Option<&Value>) -> bool {
-    let strip = |value: Option<&Value>| -> Vec<Value> {
-        let mut entries = value.and_then(Value::as_array).cloned().unwrap_or_default();
-        for entry in &mut entries {
-            if let Some(map) = entry.as_object_mut() {
-                map.shift_remove("time");
-            }
-        }
-        entries
-    };
-    let (left, right) = (strip(left), strip(right));
-    left.len() == right.len() && left.iter().all(|entry| right.contains(entry))
-}
-
 impl Managers {
     /// Whether two values of `metadata.managedFields` say the same, save for when.
     #[must_use]
     pub fn same(left: Option<&Value>, right: Option<&Value>) -> bool {
-        left == right || same_but_times(left, right)
+        let timeless = |value: Option<&Value>| -> Vec<String> {
+            let entries = value.and_then(Value::as_array).into_iter().flatten();
+            let mut lines: Vec<String> = entries
+                .map(|entry| {
+                    let mut entry = entry.clone();
+                    if let Some(map) = entry.as_object_mut() {
+                        map.shift_remove("time");
+                    }
+                    entry.to_string()
+                })
+                .collect();
+            // Entries are in the order of their times.
+            lines.sort_unstable();
+            lines
+        };
+        left == right || timeless(left) == timeless(right)
     }
 
     /// Whether a client asks to forget all owners: an empty list, or one empty entry.
