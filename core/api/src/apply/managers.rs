@@ -77,6 +77,13 @@ impl Entry {
             && (self.operation == Operation::Apply || self.api_version == author.api_version)
     }
 
+    fn is_same(&self, other: &Self) -> bool {
+        self.manager == other.manager
+            && self.operation == other.operation
+            && self.subresource == other.subresource
+            && (self.operation == Operation::Apply || self.api_version == other.api_version)
+    }
+
     pub(super) fn new(author: &Author, set: FieldSet) -> Self {
         Self {
             manager: author.manager.clone(),
@@ -107,7 +114,7 @@ impl Entry {
         }
     }
 
-    /// As conflicts name it: `"kubectl" using apps/v1 at 2026-01-01T00:00:00Z`.
+    /// As conflicts name it: `"kubectl" with subresource "scale" using apps/v1`.
     pub(super) fn describe(&self) -> String {
         let mut text = format!("{:?}", self.manager);
         if !self.subresource.is_empty() {
@@ -175,6 +182,8 @@ impl Managers {
                 Some(fields) => fields_v1::decode(fields)?,
             };
             let entry = head(entry, Fields::Set(set)).map_err(|why| format!("managed fields entry #{index}: {why}"))?;
+            // Of two entries of one manager the later counts.
+            managers.entries.retain(|other| !other.is_same(&entry));
             managers.entries.push(entry);
         }
         Ok(managers)
