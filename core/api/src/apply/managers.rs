@@ -161,10 +161,14 @@ pub struct Managers {
 impl Managers {
     /// Entries that this server stored.
     #[must_use]
-    pub fn stored(managed_fields: Option<&Value>) -> Self {
-        let entries = managed_fields.and_then(Value::as_array).into_iter().flatten().filter_map(|entry| {
-            let raw = entry.get("fieldsV1").and_then(Value::as_object).cloned().unwrap_or_default();
-            head(entry, Fields::Raw(raw)).ok()
+    pub fn stored(managed_fields: Option<Value>) -> Self {
+        let Some(Value::Array(entries)) = managed_fields else { return Self::default() };
+        let entries = entries.into_iter().filter_map(|mut entry| {
+            let raw = match entry.get_mut("fieldsV1").map(Value::take) {
+                Some(Value::Object(raw)) => raw,
+                _ => Map::new(),
+            };
+            head(&entry, Fields::Raw(raw)).ok()
         });
         Self { entries: entries.collect() }
     }

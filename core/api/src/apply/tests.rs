@@ -77,7 +77,7 @@ impl Live {
                 let mut findings = crate::codec::Findings::default();
                 crate::codec::conform(&SCHEMA, self.typed().root, &mut object, &mut findings).map_err(|e| e.0)?;
                 self.object = Some(object);
-                self.managers = Managers::stored(managers.encode().as_ref());
+                self.managers = Managers::stored(managers.encode());
                 Ok(())
             }
             Err(Problem::Invalid(why)) => Err(format!("invalid: {why}")),
@@ -109,7 +109,7 @@ impl Live {
         let author = self.author(manager, Operation::Update);
         let managers = std::mem::take(&mut self.managers);
         let managers = update(self.typed(), Reset::Status, managers, &author, self.object.as_ref(), &new);
-        self.managers = Managers::stored(managers.encode().as_ref());
+        self.managers = Managers::stored(managers.encode());
         self.object = Some(new);
         self
     }
@@ -438,7 +438,7 @@ fn the_status_is_not_owned_through_the_object_nor_the_rest_through_the_status() 
     new["status"] = json!({"replicas": 2, "conditions": [{"type": "Available", "status": "True"}]});
     let managers = deployment.managers.clone();
     let managers = update(deployment.typed(), Reset::AllButStatus, managers, &author, deployment.object.as_ref(), &new);
-    let after = Live { object: Some(new), managers: Managers::stored(managers.encode().as_ref()), ..deployment };
+    let after = Live { object: Some(new), managers: Managers::stored(managers.encode()), ..deployment };
     after.is(expect![[r#"
         {"spec":{"replicas":2},"status":{"replicas":2,"conditions":[{"type":"Available","status":"True"}]}}
         a Update 01: {"f:spec":{"f:replicas":{}}}
