@@ -498,6 +498,27 @@ fn raw_json_is_owned_part_by_part() {
     assert_eq!(value, json!({"a": {"b": 2, "c": [1]}, "d": {"e": 1}}));
 }
 
+#[test]
+fn large_objects_take_no_square_of_time() {
+    let data = |from: usize, value: &str| {
+        let entries = (from..from + 10_000).map(|n| (format!("k{n}"), json!(value)));
+        json!({"data": entries.collect::<serde_json::Map<_, _>>()})
+    };
+    let object = map()
+        .updated("u", data(0, "a"))
+        .forced("a", data(5_000, "b"))
+        .updated("u", data(5_000, "c"))
+        .forced("a", json!({"data": {"k": "v"}}));
+    assert_eq!(object.object.expect("there")["data"].as_object().map(serde_json::Map::len), Some(10_001));
+    let containers = |from: usize| {
+        let containers = (from..from + 2_000).map(|n| json!({"name": format!("c{n}"), "image": "x"}));
+        json!({"spec": {"containers": containers.collect::<Vec<_>>()}})
+    };
+    let object = pod().updated("u", containers(0)).forced("a", containers(1_000)).forced("a", json!({}));
+    let left = object.object.expect("there")["spec"]["containers"].as_array().map(Vec::len);
+    assert_eq!(left, Some(2_000), "those that somebody else made stay");
+}
+
 /// Versions in which one field has another name.
 struct Renamed;
 
