@@ -19,6 +19,7 @@ mod node_proxy;
 mod objects;
 mod openapi;
 mod pki;
+mod render;
 mod request;
 mod route;
 mod serve;

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use bytes::Bytes;
 use corten_api::codec::{self, Findings};
 use corten_api::names::Names;
+use corten_api::protobuf;
 use corten_api::selector::{Fields, Labels};
 use corten_api::status::Status;
 use corten_base::Timestamp;
@@ -14,7 +15,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::body::{self, Answer};
-use crate::negotiate::{Form, Shape};
+use crate::negotiate::{Form, MEDIA_TYPES, Shape};
 use crate::request::{Query, Request};
 use crate::server::Server;
 use crate::table;
@@ -41,17 +42,21 @@ fn field_validation(query: &Query) -> Result<FieldValidation, Status> {
     }
 }
 
-/// Parses a body by its content type.
-pub(crate) fn parse(request: &Request) -> Result<(Value, Findings), Status> {
+/// Parses a body by its content type. `names` are what a body in protobuf is that does not say what it is.
+pub(crate) fn parse(server: &Server, request: &Request, names: (&str, &str)) -> Result<(Value, Findings), Status> {
     let kind = request.header(CONTENT_TYPE).unwrap_or("application/json");
     let result = match kind.split(';').next().unwrap_or_default().trim() {
         // Some clients send JSON without saying so.
         "application/json" | "" | "*/*" => codec::json(&request.body),
         "application/yaml" | "application/x-yaml" | "text/yaml" => codec::yaml(&request.body),
+        protobuf::MEDIA_TYPE => {
+            let decoded = server.protobuf().decode(&request.body, Some(names));
+            decoded.map(|decoded| (decoded.value, Findings::default()))
+        }
         _ => {
-            return Err(Status::unsupported_media_type(
-                "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
-            ));
+            return Err(Status::unsupported_media_type(format!(
+                "the body of the request was in an unknown format - accepted media types include: {MEDIA_TYPES}"
+            )));
         }
     };
     result.map_err(|error| Status::bad_request(format!("{error} ({})", summary(&request.body))))
@@ -70,7 +75,7 @@ fn summary(body: &[u8]) -> String {
 
 /// The object in a body, held against the schema of its kind.
 pub(crate) fn decode(server: &Server, request: &Request, names: &Names) -> Result<(Value, Warnings), Status> {
-    let (mut value, findings) = parse(request).map_err(|mut status| {
+    let (mut value, findings) = parse(server, request, (&names.api_version(), names.kind)).map_err(|mut status| {
         if status.code == 400 {
             let kind = names.kind;
             status.message =
@@ -250,9 +255,6 @@ pub(crate) fn show(
             value(code, form, &table)
         }
         Shape::Metadata => value(code, form, &partial(form, bytes)?),
-        Shape::Object | Shape::Discovery(_) if form.yaml => {
-            value(code, form, &serde_json::from_slice(&served(kind, bytes)?).map_err(Status::internal)?)
-        }
         Shape::Object | Shape::Discovery(_) => body::json(code, served(kind, bytes)?),
     };
     Ok(warned(answer, warnings))
@@ -265,13 +267,8 @@ pub(crate) fn partial(form: Form, bytes: &[u8]) -> Result<Value, Status> {
     Ok(json!({"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": object["metadata"]}))
 }
 
-/// Answers with a value, in JSON or YAML.
-pub(crate) fn value(code: StatusCode, form: Form, value: &Value) -> Answer {
-    if form.yaml
-        && let Ok(text) = serde_saphyr::to_string(value)
-    {
-        return body::answer(code, HeaderValue::from_static("application/yaml"), body::full(text));
-    }
+/// Answers with a value; a later stage writes it in the form's syntax.
+pub(crate) fn value(code: StatusCode, _form: Form, value: &Value) -> Answer {
     body::value(code, value)
 }
 

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use corten_api::protobuf::Protobuf;
 use corten_api::schema::Schema;
 use corten_api::status::Status;
 use corten_base::{Clock, Random};
@@ -21,9 +22,11 @@ use tokio_util::sync::CancellationToken;
 use crate::body::{self, Answer, Body};
 use crate::components::Components;
 use crate::identity::Identity;
+use crate::negotiate::Wish;
 use crate::node_proxy::NodeDialer;
 use crate::openapi::OpenApi;
 use crate::pki::{Pki, PkiError};
+use crate::render::render;
 use crate::request::{Query, Request, decode_path, read_body};
 use crate::route::{Route, route};
 use crate::storage::claim_key;
@@ -56,6 +59,7 @@ pub struct Config {
 pub struct Server {
     config: Config,
     schema: Schema,
+    protobuf: Protobuf,
     tokens: Tokens,
     verifier: Arc<dyn ClientCertVerifier>,
     openapi: OnceLock<OpenApi>,
@@ -82,9 +86,11 @@ impl Server {
     pub async fn new(config: Config) -> Result<Arc<Self>, StartError> {
         let tokens = Tokens::new(config.pki.service_account_key(), config.random.clone())?;
         let verifier = config.pki.client_verifier()?;
+        let schema = Schema::build();
         let server = Arc::new(Self {
             config,
-            schema: Schema::build(),
+            protobuf: Protobuf::build(&schema),
+            schema,
             tokens,
             verifier,
             openapi: OnceLock::new(),
@@ -123,6 +129,10 @@ impl Server {
         &self.schema
     }
 
+    pub(crate) fn protobuf(&self) -> &Protobuf {
+        &self.protobuf
+    }
+
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.tokens
     }
@@ -159,19 +169,25 @@ impl Server {
     }
 
     /// Answers a request.
-    pub(crate) async fn answer<B>(
-        self: &Arc<Self>,
-        user: Result<Identity, Status>,
-        mut request: http::Request<B>,
-    ) -> Answer
+    pub(crate) async fn answer<B>(self: &Arc<Self>, user: Result<Identity, Status>, request: http::Request<B>) -> Answer
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let user = match user {
-            Ok(user) => user,
-            Err(status) => return body::status(&status),
+        let query = Query::parse(request.uri().query());
+        let wish = Wish::of(request.headers(), &query);
+        let answer = match user {
+            Ok(user) => self.answer_as(user, query, request).await,
+            Err(status) => body::status(&status),
         };
+        render(&self.protobuf, wish, answer).await
+    }
+
+    async fn answer_as<B>(self: &Arc<Self>, user: Identity, query: Query, mut request: http::Request<B>) -> Answer
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (parts, incoming) = request.into_parts();
         let body = match read_body(incoming).await {
@@ -181,7 +197,7 @@ impl Server {
         let path = decode_path(parts.uri.path());
         let request = Request {
             path: path.clone(),
-            query: Query::parse(parts.uri.query()),
+            query,
             method: parts.method,
             uri: parts.uri,
             headers: parts.headers,

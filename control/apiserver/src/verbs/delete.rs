@@ -92,7 +92,7 @@ impl Options {
 
 /// The options in a body. They have no version of their own: clients send that of the group they delete in.
 fn given(server: &Server, request: &Request) -> Result<Value, Status> {
-    let (mut value, mut findings) = objects::parse(request)?;
+    let (mut value, mut findings) = objects::parse(server, request, ("v1", "DeleteOptions"))?;
     let cannot = |kind: &str, why: &str| {
         Status::bad_request(format!("{kind} in version \"v1\" cannot be handled as a DeleteOptions: {why}"))
     };

@@ -91,14 +91,6 @@ pub(crate) fn answer(
             let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": version, "metadata": metadata, "items": items});
             Ok(objects::value(StatusCode::OK, form, &list))
         }
-        Shape::Object | Shape::Discovery(_) if form.yaml => {
-            let items = items.iter().map(|bytes| {
-                serde_json::from_slice::<Value>(&objects::served(target.kind, bytes)?).map_err(Status::internal)
-            });
-            let items = items.collect::<Result<Vec<_>, _>>()?;
-            let list = json!({"kind": kind, "apiVersion": version, "metadata": metadata, "items": items});
-            Ok(objects::value(StatusCode::OK, form, &list))
-        }
         Shape::Object | Shape::Discovery(_) => {
             let converted: Vec<Bytes>;
             let items = if target.kind.is_view() {

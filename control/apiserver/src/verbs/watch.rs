@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::options;
 use super::read::{reached, revision, unreadable};
 use crate::body::{self, Answer};
-use crate::negotiate::{self, Form, Shape};
+use crate::negotiate::{self, Form, Shape, Syntax};
 use crate::objects::{self, Filter};
 use crate::request::Request;
 use crate::route::Target;
@@ -85,7 +85,7 @@ pub(super) async fn watch(server: &Arc<Server>, request: &Request, target: Targe
         let piece = stream.next().await?;
         Some((piece, stream))
     });
-    let kind = if form.yaml { "application/yaml;stream=watch" } else { "application/json" };
+    let kind = if form.syntax == Syntax::Yaml { "application/yaml;stream=watch" } else { "application/json" };
     Ok(body::answer(StatusCode::OK, HeaderValue::from_static(kind), body::stream(pieces)))
 }
 
