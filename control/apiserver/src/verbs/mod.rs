@@ -23,10 +23,10 @@ pub(crate) use delete::{Options as DeleteOptions, delete_object};
 pub(crate) use read::answer as list_answer;
 pub(crate) use update::{Change, Patch, change_object, part_change};
 
-/// Runs a request on objects.
-pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target) -> Result<Answer, Status> {
+/// Kubernetes' verb for a request on objects.
+pub(crate) fn verb(request: &Request, target: &Target) -> Result<&'static str, Status> {
     let watched = target.watch || request.query.flag("watch");
-    let verb = match (&request.method, &target.name, target.subresource) {
+    Ok(match (&request.method, &target.name, target.subresource) {
         (&Method::GET, None, None) if watched => "watch",
         (&Method::GET, Some(_), None) if watched => "watch",
         (&Method::GET, None, _) => "list",
@@ -37,7 +37,16 @@ pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target) 
         (&Method::DELETE, None, _) => "deletecollection",
         (&Method::DELETE, ..) => "delete",
         _ => return Err(Status::method_not_allowed()),
-    };
+    })
+}
+
+/// Runs a request on objects.
+pub(crate) async fn run(
+    server: &Arc<Server>,
+    request: Request,
+    target: Target,
+    verb: &'static str,
+) -> Result<Answer, Status> {
     authorize::resource(&request.user, verb, &target)?;
     if target.subresource.is_none() && !target.kind.verbs().contains(&verb) {
         return Err(Status::method_not_allowed());

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -50,6 +51,7 @@ pub(super) async fn watch(server: &Arc<Server>, request: &Request, target: Targe
     };
     let from_now = initial || version == 0;
     let mut stream = Stream {
+        sent: server.metrics().watch_events(target.kind.names()),
         pending: VecDeque::new(),
         form,
         filter,
@@ -90,6 +92,8 @@ pub(super) async fn watch(server: &Arc<Server>, request: &Request, target: Targe
 }
 
 struct Stream {
+    /// Counts what is sent.
+    sent: Arc<AtomicU64>,
     server: Arc<Server>,
     target: Target,
     form: Form,
@@ -160,6 +164,7 @@ impl Stream {
     }
 
     fn push(&mut self, kind: &str, bytes: &Bytes) -> Result<(), Status> {
+        self.sent.fetch_add(1, Ordering::Relaxed);
         let object = match self.form.shape {
             Shape::Object | Shape::Discovery(_) => objects::served(self.target.kind, bytes)?,
             Shape::Metadata => objects::partial(self.form, bytes)?.to_string().into(),
