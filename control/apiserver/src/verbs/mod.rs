@@ -9,6 +9,7 @@ mod watch;
 
 use std::sync::Arc;
 
+use corten_api::names::Scope;
 use corten_api::status::Status;
 use http::Method;
 
@@ -48,6 +49,10 @@ pub(crate) async fn run(
     verb: &'static str,
 ) -> Result<Answer, Status> {
     authorize::resource(&request.user, verb, &target)?;
+    let of_all_namespaces = target.kind.scope() == Scope::Namespaced && target.namespace.is_none();
+    if of_all_namespaces && !["list", "watch"].contains(&verb) {
+        return Err(Status::method_not_allowed());
+    }
     if target.subresource.is_none() && !target.kind.verbs().contains(&verb) {
         return Err(Status::method_not_allowed());
     }
@@ -58,7 +63,7 @@ pub(crate) async fn run(
         return subresources::run(server, request, target, verb).await;
     }
     match verb {
-        "get" => read::get(server, &request, &target),
+        "get" => read::get(server, &request, &target).await,
         "list" => read::list(server, &request, &target).await,
         "watch" => watch::watch(server, &request, target).await,
         "create" if target.name.is_none() => create::create(server, &request, &target).await,
