@@ -13,7 +13,9 @@ mod body;
 mod bootstrap;
 mod components;
 mod discovery;
+mod health;
 mod identity;
+mod metrics;
 mod negotiate;
 mod node_proxy;
 mod objects;
@@ -29,6 +31,7 @@ mod subresources;
 mod table;
 mod tokens;
 mod verbs;
+mod version;
 mod virtual_kinds;
 
 pub use body::Body;

@@ -213,6 +213,11 @@ impl Filter {
         self.fields.exact("metadata.name")
     }
 
+    /// The one namespace that can match, if the filter names one.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.fields.exact("metadata.namespace")
+    }
+
     pub(crate) fn matches(&self, bytes: &[u8]) -> bool {
         if self.is_empty() {
             return true;

@@ -83,7 +83,7 @@ impl Server {
 async fn compressed(headers: &HeaderMap, answer: Answer) -> Answer {
     let wanted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).is_some_and(|v| v.contains("gzip"));
     let large = answer.body().size_hint().exact().is_some_and(|size| size >= COMPRESS_FROM);
-    if !wanted || !large {
+    if !wanted || !large || answer.headers().contains_key(CONTENT_ENCODING) {
         return answer;
     }
     let (mut parts, incoming) = answer.into_parts();

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::body::{self, Answer, Body};
 use crate::components::Components;
 use crate::identity::Identity;
+use crate::metrics::{Labels, Metrics};
 use crate::negotiate::Wish;
 use crate::node_proxy::NodeDialer;
 use crate::openapi::OpenApi;
@@ -64,6 +65,7 @@ pub struct Server {
     verifier: Arc<dyn ClientCertVerifier>,
     openapi: OnceLock<OpenApi>,
     components: Components,
+    metrics: Arc<Metrics>,
     /// Ends long requests when the server stops.
     stopping: CancellationToken,
     /// The lease on which short-lived objects of this minute hang.
@@ -95,6 +97,7 @@ impl Server {
             verifier,
             openapi: OnceLock::new(),
             components: Components::default(),
+            metrics: Arc::default(),
             stopping: CancellationToken::new(),
             expiring: tokio::sync::Mutex::default(),
         });
@@ -143,6 +146,10 @@ impl Server {
 
     pub(crate) fn openapi(&self) -> &OpenApi {
         self.openapi.get_or_init(OpenApi::build)
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     pub(crate) fn components(&self) -> &Components {
@@ -216,13 +223,23 @@ impl Server {
     }
 
     async fn dispatch(self: &Arc<Self>, request: Request) -> Result<Answer, Status> {
-        match route(&request.path)? {
-            Route::Resource(target) => verbs::run(self, request, target).await,
-            Route::Other => {
-                authorize::path(&request.user, &request.method, &request.path)?;
-                discovery::answer(self, &request)
+        let (measured, answer) = match route(&request.path)? {
+            Route::Resource(target) => {
+                let verb = verbs::verb(&request, &target)?;
+                let measured = self.metrics.begin(Labels::of(verb, &request, &target));
+                (measured, verbs::run(self, request, target, verb).await)
             }
-        }
+            Route::Other => {
+                let measured = self.metrics.begin(Labels::of_path(&request));
+                (measured, self.other(&request).await)
+            }
+        };
+        Ok(measured.answered(answer.unwrap_or_else(|status| body::status(&status))))
+    }
+
+    async fn other(&self, request: &Request) -> Result<Answer, Status> {
+        authorize::path(&request.user, &request.method, &request.path)?;
+        discovery::answer(self, request).await
     }
 }
 

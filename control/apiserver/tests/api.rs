@@ -106,8 +106,8 @@ async fn a_watch_tells_what_happens_and_410_what_is_forgotten() {
     let query = "watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan";
     assert_eq!(api.watched(&format!("{MAPS}?{query}"), 2).await, ["ADDED a", "BOOKMARK "]);
     api.store.compact(api.store.snapshot().revision()).await.expect("compacts");
-    let (code, status) = api.get(&format!("{MAPS}?watch=1&resourceVersion={version}")).await;
-    assert_eq!((code, &status["reason"]), (410, &json!("Expired")), "{status}");
+    let (code, event) = api.get(&format!("{MAPS}?watch=1&resourceVersion={version}")).await;
+    assert_eq!((code, &event["type"], &event["object"]["code"]), (200, &json!("ERROR"), &json!(410)), "{event}");
 }
 
 #[tokio::test]

@@ -505,11 +505,9 @@ async fn a_forgotten_version_is_expired_for_lists_watches_and_tokens() {
     let token = page["metadata"]["continue"].as_str().expect("a token").to_owned();
     api.post(MAPS, &map("c")).await;
     api.store.compact(api.store.snapshot().revision()).await.expect("compacts");
-    for query in [
-        "watch=1&resourceVersion=1".to_owned(),
-        "resourceVersion=1&resourceVersionMatch=Exact".to_owned(),
-        format!("continue={token}"),
-    ] {
+    let (_, event) = api.get(&format!("{MAPS}?watch=1&resourceVersion=1")).await;
+    assert_eq!(event["object"]["reason"], "Expired", "a watch says so in its first event: {event}");
+    for query in ["resourceVersion=1&resourceVersionMatch=Exact".to_owned(), format!("continue={token}")] {
         let (code, status) = api.get(&format!("{MAPS}?{query}")).await;
         assert_eq!((code, &status["reason"]), (410, &json!("Expired")), "{query}: {status}");
     }

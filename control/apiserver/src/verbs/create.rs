@@ -38,7 +38,7 @@ pub(crate) async fn create_object(
 ) -> Result<Bytes, Status> {
     let names = kind.names();
     let generated = object["metadata"]["name"].as_str().is_none_or(str::is_empty);
-    let mut claimed = None;
+    let (mut claimed, mut drawn) = (None, String::new());
     for _ in 0..ATTEMPTS {
         let object = prepared(server, kind, namespace, object.clone())?;
         let snapshot = server.store().snapshot();
@@ -56,6 +56,7 @@ pub(crate) async fn create_object(
         let object = kind.process(object, Operation::Create, &cx)?;
         if is_there {
             if generated {
+                drawn = name;
                 continue;
             }
             return Err(Status::already_exists(names, &name));
@@ -70,18 +71,14 @@ pub(crate) async fn create_object(
         match storage::commit(server.store(), Commit { kind, key, old: None, new: Some(&object), lease }).await? {
             Committed::Done(Some(entry), _) => return Ok(entry.value),
             Committed::Done(None, _) => return Err(Status::internal("a created object has no entry")),
-            Committed::Changed if generated => {}
+            Committed::Changed if generated => drawn = name,
             Committed::Changed => return Err(Status::already_exists(names, &name)),
             Committed::Claimed(claim) => claimed = Some((name, claim)),
         }
     }
     match claimed {
         Some((name, claim)) => Err(taken(kind, &name, &claim)),
-        None => Err(Status::failure(
-            409,
-            "AlreadyExists",
-            "The generated name is taken again and again; try again".to_owned(),
-        )),
+        None => Err(Status::no_unique_name(names, &drawn)),
     }
 }
 

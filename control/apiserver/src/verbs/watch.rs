@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::options;
-use super::read::{reached, revision, unreadable};
+use super::read::{place, reached, revision, unreadable};
 use crate::body::{self, Answer};
 use crate::negotiate::{self, Form, Shape, Syntax};
 use crate::objects::{self, Filter};
@@ -42,14 +43,19 @@ pub(super) async fn watch(server: &Arc<Server>, request: &Request, target: Targe
         _ => LEAST_TIME + server.config().random.below(1800) as u64,
     };
     let version = revision(request)?.unwrap_or(0);
+    let asked = request.query.has("sendInitialEvents");
     let initial = request.query.flag("sendInitialEvents");
     options::watch(&request.query)?;
-    let prefix = match filter.name().zip(target.namespace.as_deref()) {
-        Some((name, namespace)) => storage::key(target.kind.storage(), Some(namespace), name),
-        None => storage::prefix(target.kind.storage(), target.namespace.as_deref()),
+    let place = place(&target, &filter);
+    let prefix = match filter.name() {
+        Some(name) if place.is_one_place => Bytes::from([&*place.bytes, name.as_bytes()].concat()),
+        _ => place.bytes,
     };
     let from_now = initial || version == 0;
+    // Without a word on it, a watch from now begins with what is there.
+    let shows_state = initial || !asked;
     let mut stream = Stream {
+        sent: server.metrics().watch_events(target.kind.names()),
         pending: VecDeque::new(),
         form,
         filter,
@@ -67,9 +73,13 @@ pub(super) async fn watch(server: &Arc<Server>, request: &Request, target: Targe
         if version > 0 {
             reached(server, version).await?;
         }
-        let snapshot = server.store().snapshot();
+        // Any state will do for version 0; without a version it is the newest.
+        let snapshot = match revision(request)? {
+            None => server.store().read().await.map_err(storage::refused)?,
+            Some(_) => server.store().snapshot(),
+        };
         for (_, entry) in snapshot.prefix(&prefix) {
-            if stream.filter.matches(&entry.value) {
+            if shows_state && stream.filter.matches(&entry.value) {
                 stream.push("ADDED", &entry.value)?;
             }
         }
@@ -80,7 +90,11 @@ pub(super) async fn watch(server: &Arc<Server>, request: &Request, target: Targe
     } else {
         version
     };
-    stream.watch = Some(server.store().watch(prefix, after).map_err(|error| unreadable(&error))?);
+    match server.store().watch(prefix, after) {
+        Ok(watch) => stream.watch = Some(watch),
+        // As upstream: the watch begins, and says why it ends.
+        Err(error) => stream.error(&unreadable(&error)),
+    }
     let pieces = futures::stream::unfold(stream, |mut stream| async move {
         let piece = stream.next().await?;
         Some((piece, stream))
@@ -90,6 +104,8 @@ pub(super) async fn watch(server: &Arc<Server>, request: &Request, target: Targe
 }
 
 struct Stream {
+    /// Counts what is sent.
+    sent: Arc<AtomicU64>,
     server: Arc<Server>,
     target: Target,
     form: Form,
@@ -160,6 +176,7 @@ impl Stream {
     }
 
     fn push(&mut self, kind: &str, bytes: &Bytes) -> Result<(), Status> {
+        self.sent.fetch_add(1, Ordering::Relaxed);
         let object = match self.form.shape {
             Shape::Object | Shape::Discovery(_) => objects::served(self.target.kind, bytes)?,
             Shape::Metadata => objects::partial(self.form, bytes)?.to_string().into(),
