@@ -79,7 +79,16 @@ pub(crate) fn accept(header: Option<&str>) -> Result<Form, Status> {
 }
 
 fn not_acceptable() -> Status {
-    Status::failure(406, "NotAcceptable", format!("only the following media types are accepted: {MEDIA_TYPES}"))
+    refusal(MEDIA_TYPES)
+}
+
+/// The refusal of a form in which there are no watches.
+pub(crate) fn not_streamed() -> Status {
+    refusal("application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch")
+}
+
+fn refusal(types: &str) -> Status {
+    Status::failure(406, "NotAcceptable", format!("only the following media types are accepted: {types}"))
 }
 
 fn weight(range: &str) -> f32 {

@@ -32,6 +32,7 @@ use crate::request::{Query, Request, decode_path, read_body};
 use crate::route::{Route, route};
 use crate::storage::claim_key;
 use crate::tokens::Tokens;
+use crate::watch_events::Made;
 use crate::{authorize, bootstrap, discovery, verbs};
 
 /// What a server is made of.
@@ -61,6 +62,7 @@ pub struct Server {
     config: Config,
     schema: Schema,
     protobuf: Protobuf,
+    recent: Made,
     tokens: Tokens,
     verifier: Arc<dyn ClientCertVerifier>,
     openapi: OnceLock<OpenApi>,
@@ -92,6 +94,7 @@ impl Server {
         let server = Arc::new(Self {
             config,
             protobuf: Protobuf::build(&schema),
+            recent: Made::default(),
             schema,
             tokens,
             verifier,
@@ -134,6 +137,10 @@ impl Server {
 
     pub(crate) fn protobuf(&self) -> &Protobuf {
         &self.protobuf
+    }
+
+    pub(crate) fn recent(&self) -> &Made {
+        &self.recent
     }
 
     pub(crate) fn tokens(&self) -> &Tokens {

@@ -3,11 +3,14 @@
 #[expect(dead_code, reason = "other tests of this crate use the rest")]
 mod common;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use common::Api;
 use corten_api::protobuf::{MEDIA_TYPE as PROTOBUF, Protobuf};
 use corten_api::schema::Schema;
 use corten_apiserver::Identity;
+use futures::StreamExt;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -151,4 +154,108 @@ async fn people_get_lines_and_yaml() {
     let (_, kind, bytes) = client.ask(Method::GET, MAPS, "application/yaml", vec![]).await;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     assert!(kind == "application/yaml" && text.contains("kind: ConfigMapList"), "{text}");
+}
+
+/// Reads a watch until so many events have come; all of them as JSON.
+async fn watched(client: &Client, path: &str, accept: &str, count: usize) -> Vec<Value> {
+    let request = Request::get(path).header(ACCEPT, accept).body(Full::default()).expect("a request");
+    let answer = client.api.raw(Identity::admin(), request).await;
+    let binary = answer.headers()[CONTENT_TYPE].to_str().expect("text").starts_with(PROTOBUF);
+    assert_eq!(binary, accept.contains(PROTOBUF));
+    let (mut pieces, mut bytes, mut events) = (Box::pin(answer.into_body().into_data_stream()), Vec::new(), Vec::new());
+    while events.len() < count {
+        let piece = tokio::time::timeout(Duration::from_secs(5), pieces.next()).await.expect("in time");
+        bytes.extend_from_slice(&piece.expect("a piece").expect("bytes"));
+        loop {
+            let end = if binary {
+                bytes.get(..4).map(|length| 4 + u32::from_be_bytes(length.try_into().expect("four")) as usize)
+            } else {
+                bytes.iter().position(|&byte| byte == b'\n').map(|at| at + 1)
+            };
+            let Some(end) = end.filter(|&end| end <= bytes.len()) else { break };
+            let frame: Vec<u8> = bytes.drain(..end).collect();
+            events.push(if binary {
+                event(client, &frame[4..])
+            } else {
+                serde_json::from_slice(&frame).expect("JSON")
+            });
+        }
+    }
+    events
+}
+
+/// An event in protobuf, which has no envelope of its own.
+fn event(client: &Client, frame: &[u8]) -> Value {
+    let mut body = b"k8s\0\x0a\x10\x0a\x02v1\x12\x0aWatchEvent".to_vec();
+    body.push(0x12);
+    let mut length = frame.len();
+    while length >= 0x80 {
+        body.push(u8::try_from(length & 0x7f).expect("small") | 0x80);
+        length >>= 7;
+    }
+    body.push(u8::try_from(length).expect("small"));
+    body.extend_from_slice(frame);
+    client.protobuf.decode(&body, None).expect("decodes").value
+}
+
+#[tokio::test]
+async fn watches_say_the_same_in_every_form() {
+    let client = Client::new().await;
+    client.speak(Method::POST, MAPS, client.map("one")).await;
+    client.speak(Method::POST, MAPS, client.map("two")).await;
+    client.speak(Method::DELETE, &format!("{MAPS}/one"), vec![]).await;
+    let path = format!("{MAPS}?watch=1&resourceVersion=2&labelSelector=a%3Db");
+    let plain = watched(&client, &path, "application/json", 3).await;
+    let told: Vec<String> =
+        plain.iter().map(|e| format!("{} {}", e["type"], e["object"]["metadata"]["name"])).collect();
+    assert_eq!(told, [r#""ADDED" "one""#, r#""ADDED" "two""#, r#""DELETED" "one""#]);
+    // Twice: made, and found made.
+    for _ in 0..2 {
+        let binary = watched(&client, &path, PROTOBUF, 3).await;
+        for (left, right) in plain.iter().zip(&binary) {
+            assert_eq!((&left["type"], &left["object"]), (&right["type"], &right["object"]));
+        }
+        let partial = format!("{PROTOBUF};as=PartialObjectMetadata;v=v1;g=meta.k8s.io");
+        let partial = watched(&client, &path, &partial, 3).await;
+        assert_eq!(partial[2]["object"]["kind"], "PartialObjectMetadata");
+        assert_eq!(partial[2]["object"]["metadata"], plain[2]["object"]["metadata"]);
+        let table = watched(&client, &path, "application/json;as=Table;v=v1;g=meta.k8s.io", 3).await;
+        assert!(
+            table[0]["object"]["columnDefinitions"].is_array() && table[1]["object"]["columnDefinitions"].is_null()
+        );
+        assert_eq!(table[2]["object"]["rows"][0]["cells"][0], "one");
+        assert_eq!(
+            table[2]["object"]["metadata"]["resourceVersion"],
+            plain[2]["object"]["metadata"]["resourceVersion"]
+        );
+    }
+    let (code, _, bytes) = client.ask(Method::GET, &path, "application/yaml", vec![]).await;
+    assert_eq!((code, String::from_utf8_lossy(&bytes).contains("application/json;stream=watch")), (406, true));
+}
+
+#[tokio::test]
+async fn a_large_state_comes_in_pieces_before_what_changes() {
+    let client = Client::new().await;
+    let filling = "x".repeat(1000);
+    for n in 0..300 {
+        let map = json!({"metadata": {"name": format!("m{n:03}"), "namespace": "default"}, "data": {"k": filling}});
+        assert_eq!(client.api.post(MAPS, &map).await.0, 201);
+    }
+    for accept in ["application/json", PROTOBUF] {
+        let path =
+            format!("{MAPS}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true");
+        // The maps, the authority's certificate if it is there, and the bookmark.
+        let events = watched(&client, &path, accept, 301).await;
+        let names: Vec<&str> = events.iter().filter_map(|e| e["object"]["metadata"]["name"].as_str()).collect();
+        let ours = names.iter().filter(|name| name.starts_with('m')).count();
+        assert_eq!(ours, 300);
+        assert!(names.is_sorted());
+        let last = events.last().expect("some");
+        assert!(
+            last["type"] == "ADDED" || last["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"] == "true"
+        );
+    }
+    let (_, list) = client.api.get(MAPS).await;
+    let item = list["items"].as_array().and_then(|items| items.last()).expect("items");
+    assert_eq!((item["kind"].is_null(), item["metadata"]["name"].as_str()), (true, Some("m299")));
 }

@@ -179,7 +179,7 @@ pub(super) async fn delete_collection(server: &Server, request: &Request, target
             Err(status) => return Err(status),
         }
     }
-    read::answer(server, request, form, target, &page.items, &page.metadata)
+    crate::lists::answer(server, request, form, target, &page.items, &page.metadata)
 }
 
 /// Deletes an object, or marks it if something is to happen first.

@@ -19,9 +19,9 @@ use crate::route::Target;
 use crate::server::Server;
 use crate::{authorize, subresources, virtual_kinds};
 
+pub(crate) use crate::lists::answer as list_answer;
 pub(crate) use create::create_object;
 pub(crate) use delete::{Options as DeleteOptions, delete_object};
-pub(crate) use read::answer as list_answer;
 pub(crate) use update::{Change, Patch, change_object, part_change};
 
 /// Kubernetes' verb for a request on objects.
