@@ -22,7 +22,7 @@ impl Plugin for DefaultIngressClass {
         if write.old.is_some() || named || ingress["metadata"]["annotations"].get(ANNOTATION).is_some() {
             return Ok(());
         }
-        if let Some(class) = write.default_class("ingressclasses", &[MARK])? {
+        if let Some(class) = write.default_class("ingressclasses", &[MARK]) {
             ingress["spec"]["ingressClassName"] = class["metadata"]["name"].clone();
         }
         Ok(())

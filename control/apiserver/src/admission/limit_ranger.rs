@@ -26,7 +26,7 @@ impl Plugin for LimitRanger {
         if write.old.is_some() {
             return Ok(());
         }
-        for range in write.all("limitranges", write.namespace)? {
+        for range in write.all("limitranges", write.namespace) {
             fill(&range, pod);
         }
         Ok(())
@@ -38,7 +38,7 @@ impl Plugin for LimitRanger {
         if !claim && !pod {
             return Ok(());
         }
-        for range in write.all("limitranges", write.namespace)? {
+        for range in write.all("limitranges", write.namespace) {
             let mut problems = Vec::new();
             for limit in list(&range["spec"], "limits") {
                 match limit["type"].as_str().unwrap_or_default() {

@@ -89,19 +89,19 @@ impl Attempt<'_> {
         self.snapshot.get(&storage::key(storage, namespace, name)).map(storage::decode).transpose()
     }
 
-    /// All objects of a kind, in one namespace or in all.
-    fn all(&self, storage: &str, namespace: Option<&str>) -> Result<Vec<Value>, Status> {
+    /// All objects of a kind, in one namespace or in all. One that is damaged has no say.
+    fn all(&self, storage: &str, namespace: Option<&str>) -> Vec<Value> {
         let prefix = storage::prefix(storage, namespace);
-        self.snapshot.prefix(&prefix).map(|(_, entry)| storage::decode(entry)).collect()
+        self.snapshot.prefix(&prefix).filter_map(|(_, entry)| storage::decode(entry).ok()).collect()
     }
 
     /// The class that is marked as the default one: the newest, of several as old the first by name.
-    fn default_class(&self, storage: &str, marks: &[&str]) -> Result<Option<Value>, Status> {
-        let mut classes = self.all(storage, None)?;
+    fn default_class(&self, storage: &str, marks: &[&str]) -> Option<Value> {
+        let mut classes = self.all(storage, None);
         classes.retain(|class| marks.iter().any(|mark| class["metadata"]["annotations"][*mark] == "true"));
         let text = |class: &Value, field: &str| class["metadata"][field].as_str().unwrap_or_default().to_owned();
         classes.sort_by_key(|class| (std::cmp::Reverse(text(class, "creationTimestamp")), text(class, "name")));
-        Ok(classes.into_iter().next())
+        classes.into_iter().next()
     }
 }
 

@@ -36,7 +36,7 @@ impl Plugin for Priority {
             return Ok(());
         }
         let name = &object["metadata"]["name"];
-        let other = everybodys(write)?.filter(|other| other["metadata"]["name"] != *name);
+        let other = everybodys(write).filter(|other| other["metadata"]["name"] != *name);
         other.map_or(Ok(()), |other| {
             let other = other["metadata"]["name"].as_str().unwrap_or_default();
             let why = format!("PriorityClass {other} is already marked as default. Only one default can exist");
@@ -46,16 +46,16 @@ impl Plugin for Priority {
 }
 
 /// The class of pods that name none; of several the one with the lowest value, as upstream.
-fn everybodys(write: &Attempt<'_>) -> Result<Option<Value>, Status> {
-    let classes = write.all(CLASSES, None)?;
+fn everybodys(write: &Attempt<'_>) -> Option<Value> {
+    let classes = write.all(CLASSES, None);
     let defaults = classes.into_iter().filter(|class| class["globalDefault"] == true);
-    Ok(defaults.min_by_key(|class| class["value"].as_i64()))
+    defaults.min_by_key(|class| class["value"].as_i64())
 }
 
 fn set(write: &Attempt<'_>, pod: &mut Value) -> Result<(), Status> {
     let named = pod["spec"]["priorityClassName"].as_str().filter(|name| !name.is_empty()).map(str::to_owned);
     let class = match &named {
-        None => everybodys(write)?,
+        None => everybodys(write),
         Some(name) => {
             let class = write.find(CLASSES, None, name)?;
             let missing = || write.forbidden(pod, &format!("no PriorityClass with name {name} was found"));

@@ -23,7 +23,7 @@ impl Plugin for DefaultStorageClass {
         if write.old.is_some() || named || claim["metadata"]["annotations"].get(ANNOTATION).is_some() {
             return Ok(());
         }
-        if let Some(class) = write.default_class("storageclasses", &MARKS)? {
+        if let Some(class) = write.default_class("storageclasses", &MARKS) {
             claim["spec"]["storageClassName"] = class["metadata"]["name"].clone();
         }
         Ok(())

@@ -43,7 +43,7 @@ pub(crate) async fn create_object(
     let mut object = object;
     let given = managed::take(&mut object);
     let generated = object["metadata"]["name"].as_str().is_none_or(str::is_empty);
-    let (mut claimed, mut turn) = (None, None);
+    let (mut claimed, mut turn, mut drawn) = (None, None, String::new());
     for _ in 0..ATTEMPTS {
         let object = prepared(server, kind, namespace, object.clone())?;
         // Defaults are the client's choice; what admission and the kind decide below is nobody's.
@@ -72,12 +72,13 @@ pub(crate) async fn create_object(
         managed::put(&mut object, managers);
         if is_there {
             if generated {
+                drawn = name;
                 continue;
             }
             return Err(Status::already_exists(names, &name));
         }
         admission::validate(&attempt, &object)?;
-        admission::quota::count(&attempt, &mut object)?;
+        admission::quota::count(&attempt, &mut object);
         let charges = admission::quota::charges(&attempt, Some(&object))?;
         if write.dry_run {
             return Ok(storage::encode(&object)?.0);
@@ -94,7 +95,7 @@ pub(crate) async fn create_object(
         match storage::commit(server.store(), commit).await? {
             Committed::Done(Some(entry), _) => return Ok(entry.value),
             Committed::Done(None, _) => return Err(Status::internal("a created object has no entry")),
-            Committed::Changed if generated => {}
+            Committed::Changed if generated => drawn = name,
             Committed::Charged => {}
             Committed::Changed => return Err(Status::already_exists(names, &name)),
             Committed::Claimed(claim) => claimed = Some((name, claim)),
@@ -102,11 +103,7 @@ pub(crate) async fn create_object(
     }
     match claimed {
         Some((name, claim)) => Err(taken(kind, &name, &claim)),
-        None => Err(Status::failure(
-            409,
-            "AlreadyExists",
-            "The generated name is taken again and again; try again".to_owned(),
-        )),
+        None => Err(Status::no_unique_name(names, &drawn)),
     }
 }
 

@@ -159,7 +159,7 @@ fn namespace(write: &Attempt<'_>, object: &Value) -> Result<(), Status> {
     let Some(old) = write.old else { return Ok(()) };
     let (before, now) = (Demand::of(old, "enforce"), Demand::of(object, "enforce"));
     if now.level > before.level {
-        write.told.extend(existing(write, name, &now)?);
+        write.told.extend(existing(write, name, &now));
     }
     Ok(())
 }
@@ -170,9 +170,9 @@ fn is_version(text: &str) -> bool {
 }
 
 /// Warnings about pods that are there already, a line for those with the same problems.
-fn existing(write: &Attempt<'_>, namespace: &str, demand: &Demand) -> Result<Vec<String>, Status> {
+fn existing(write: &Attempt<'_>, namespace: &str, demand: &Demand) -> Vec<String> {
     let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for pod in write.all("pods", Some(namespace))?.iter().take(MOST_PODS) {
+    for pod in write.all("pods", Some(namespace)).iter().take(MOST_PODS) {
         let findings = demand.findings(pod);
         if !findings.is_empty() {
             let reasons: Vec<&str> = findings.iter().map(|finding| finding.reason.as_str()).collect();
@@ -181,7 +181,7 @@ fn existing(write: &Attempt<'_>, namespace: &str, demand: &Demand) -> Result<Vec
         }
     }
     if groups.is_empty() {
-        return Ok(Vec::new());
+        return Vec::new();
     }
     let first = format!(
         "existing pods in namespace \"{namespace}\" violate the new PodSecurity enforce level \"{}\"",
@@ -197,7 +197,7 @@ fn existing(write: &Attempt<'_>, namespace: &str, demand: &Demand) -> Result<Vec
         .collect();
     lines.sort();
     lines.insert(0, first);
-    Ok(lines)
+    lines
 }
 
 fn detailed(findings: &[Finding]) -> String {

@@ -40,7 +40,7 @@ pub(crate) fn charges(write: &Attempt<'_>, new: Option<&Value>) -> Result<Vec<Ch
     }
     let mut charges = Vec::new();
     for (key, entry) in write.snapshot.prefix(&storage::prefix(STORAGE, Some(namespace))) {
-        let quota = storage::decode(entry)?;
+        let Ok(quota) = storage::decode(entry) else { continue };
         let object = new.or(write.old).unwrap_or(&Value::Null);
         let itself = is_quota(names) && object["metadata"]["name"] == quota["metadata"]["name"];
         if itself {
@@ -62,10 +62,10 @@ pub(crate) fn charges(write: &Attempt<'_>, new: Option<&Value>) -> Result<Vec<Ch
 }
 
 /// Gives a quota that is new, or bounds something else than before, its status.
-pub(crate) fn count(write: &Attempt<'_>, quota: &mut Value) -> Result<(), Status> {
+pub(crate) fn count(write: &Attempt<'_>, quota: &mut Value) {
     let hard = quota["spec"]["hard"].as_object().cloned().unwrap_or_default();
     if !is_quota(write.names()) || write.old.is_some_and(|old| old["status"]["hard"] == Value::from(hard.clone())) {
-        return Ok(());
+        return;
     }
     let mut used: BTreeMap<&String, Quantity> = hard.keys().map(|name| (name, Quantity::ZERO)).collect();
     let mut take = |names: &Names, object: &Value| {
@@ -80,7 +80,7 @@ pub(crate) fn count(write: &Attempt<'_>, quota: &mut Value) -> Result<(), Status
     for kind in KINDS.iter().filter(|kind| kind.scope() == Scope::Namespaced && !kind.is_view() && !kind.is_virtual()) {
         let names = kind.names();
         if hard.keys().any(|resource| usage::may_use(names, resource)) {
-            write.all(kind.storage(), write.namespace)?.iter().for_each(|object| take(names, object));
+            write.all(kind.storage(), write.namespace).iter().for_each(|object| take(names, object));
         }
     }
     if write.old.is_none() {
@@ -93,7 +93,6 @@ pub(crate) fn count(write: &Attempt<'_>, quota: &mut Value) -> Result<(), Status
     } else {
         quota["status"] = json!({"hard": hard, "used": used});
     }
-    Ok(())
 }
 
 fn is_quota(names: &Names) -> bool {
