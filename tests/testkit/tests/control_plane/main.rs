@@ -6,3 +6,4 @@ mod nodes;
 mod objects;
 mod rollouts;
 mod scheduling;
+mod storage;
