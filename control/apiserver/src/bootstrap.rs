@@ -7,7 +7,9 @@ use corten_kinds::{AnyKind, KINDS};
 use serde_json::{Value, json};
 
 use crate::identity::Identity;
+use crate::managed::{Tracking, Writer};
 use crate::objects::first_address;
+use crate::policy;
 use crate::route::Target;
 use crate::server::Server;
 use crate::verbs::{Change, change_object, create_object};
@@ -20,6 +22,7 @@ pub(crate) async fn run(server: &Server) -> Result<(), Status> {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         ensure(server, "Namespace", None, name, object, false).await?;
     }
+    policy::reconcile(server).await?;
     let config = server.config();
     let address = first_address(config.service_range).to_string();
     let metadata = |labels: Value| json!({"name": "kubernetes", "namespace": "default", "labels": labels});
@@ -91,6 +94,8 @@ async fn ensure(
         subresource: None,
         watch: false,
     };
+    let writer = Writer::server();
+    let tracking = Tracking::Update(&writer);
     if renew {
         let change = |old: &Value| {
             let mut new = old.clone();
@@ -104,12 +109,12 @@ async fn ensure(
             }
             Ok((new, Vec::new()))
         };
-        match change_object(server, &target, Change::Object, false, change).await {
+        match change_object(server, &Identity::admin(), &target, Change::Object, false, tracking, change).await {
             Err(status) if status.code == 404 => {}
             result => return result.map(|_| ()),
         }
     }
-    match create_object(server, kind, namespace, object, &Identity::admin(), false).await {
+    match create_object(server, kind, namespace, object, &Identity::admin(), false, tracking).await {
         Err(status) if status.code == 409 => Ok(()),
         result => result.map(|_| ()),
     }

@@ -19,6 +19,8 @@ use futures::future::BoxFuture;
 use rustls::server::danger::ClientCertVerifier;
 use tokio_util::sync::CancellationToken;
 
+use crate::authenticate::impersonate::impersonate;
+use crate::authorize::Authorizer;
 use crate::body::{self, Answer, Body};
 use crate::components::Components;
 use crate::identity::Identity;
@@ -33,7 +35,7 @@ use crate::route::{Route, route};
 use crate::storage::claim_key;
 use crate::tokens::Tokens;
 use crate::watch_events::Made;
-use crate::{authorize, bootstrap, discovery, verbs};
+use crate::{authorize, bootstrap, discovery, openid, verbs};
 
 /// What a server is made of.
 pub struct Config {
@@ -64,6 +66,7 @@ pub struct Server {
     protobuf: Protobuf,
     recent: Made,
     tokens: Tokens,
+    authorizer: Authorizer,
     verifier: Arc<dyn ClientCertVerifier>,
     openapi: OnceLock<OpenApi>,
     components: Components,
@@ -90,9 +93,11 @@ impl Server {
     pub async fn new(config: Config) -> Result<Arc<Self>, StartError> {
         let tokens = Tokens::new(config.pki.service_account_key(), config.random.clone())?;
         let verifier = config.pki.client_verifier()?;
+        let authorizer = Authorizer::new(config.store.clone());
         let schema = Schema::build();
         let server = Arc::new(Self {
             config,
+            authorizer,
             protobuf: Protobuf::build(&schema),
             recent: Made::default(),
             schema,
@@ -145,6 +150,10 @@ impl Server {
 
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    pub(crate) fn authorizer(&self) -> &Authorizer {
+        &self.authorizer
     }
 
     pub(crate) fn verifier(&self) -> &dyn ClientCertVerifier {
@@ -229,7 +238,11 @@ impl Server {
         }
     }
 
-    async fn dispatch(self: &Arc<Self>, request: Request) -> Result<Answer, Status> {
+    async fn dispatch(self: &Arc<Self>, mut request: Request) -> Result<Answer, Status> {
+        if let Some(other) = impersonate(&self.authorizer, &request.user, &mut request.headers)? {
+            request.user = other;
+        }
+        authorize::request(self, &request)?;
         let (measured, answer) = match route(&request.path)? {
             Route::Resource(target) => {
                 let verb = verbs::verb(&request, &target)?;
@@ -245,8 +258,10 @@ impl Server {
     }
 
     async fn other(&self, request: &Request) -> Result<Answer, Status> {
-        authorize::path(&request.user, &request.method, &request.path)?;
-        discovery::answer(self, request).await
+        match openid::answer(self, request) {
+            Some(answer) => answer,
+            None => discovery::answer(self, request).await,
+        }
     }
 }
 

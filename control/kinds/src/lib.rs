@@ -4,6 +4,8 @@
 //! defaulting, validation and update rules. Everything else (routes, discovery, OpenAPI, tables) derives from it.
 //! `KINDS` is the only list of all kinds.
 
+mod cluster_role_bindings;
+mod cluster_roles;
 mod config_maps;
 mod deployments;
 mod endpoint_slices;
@@ -16,7 +18,10 @@ mod meta;
 mod namespaces;
 mod nodes;
 mod pods;
+mod rbac;
 mod replica_sets;
+mod role_bindings;
+mod roles;
 mod secrets;
 mod service_accounts;
 mod services;
@@ -67,6 +72,11 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &Viewed(events_k8s_io::GroupedEvents),
     // discovery.k8s.io
     &Erased(endpoint_slices::EndpointSlices),
+    // rbac.authorization.k8s.io
+    &Erased(cluster_role_bindings::ClusterRoleBindings),
+    &Erased(cluster_roles::ClusterRoles),
+    &Erased(role_bindings::RoleBindings),
+    &Erased(roles::Roles),
 ];
 
 /// A column of a kind's table, as `kubectl get` shows it.
@@ -226,6 +236,10 @@ pub trait AnyKind: Sync {
     fn columns(&self) -> &'static [ColumnHead];
     /// Cells of one object's row, in the order of `columns`.
     fn cells(&self, object: &[u8], now: Timestamp) -> Result<Vec<Value>, Status>;
+    /// The stored object with what the client left out filled in; nothing else is decided or checked.
+    fn defaulted(&self, object: &Value) -> Result<Value, Status> {
+        Ok(object.clone())
+    }
     /// Defaults, prepares and validates a write; returns the object to store.
     /// `new` already conforms to the schema; its system metadata (uid, creation time, resourceVersion) is set by the caller.
     /// Bumps `metadata.generation` where the kind has one and its spec changed.

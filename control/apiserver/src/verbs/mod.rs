@@ -1,5 +1,6 @@
 //! What can be done to objects.
 
+mod apply;
 mod create;
 mod delete;
 mod options;
@@ -17,9 +18,10 @@ use crate::body::Answer;
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
-use crate::{authorize, subresources, virtual_kinds};
+use crate::{subresources, virtual_kinds};
 
 pub(crate) use crate::lists::answer as list_answer;
+pub(crate) use apply::{apply, apply_scale};
 pub(crate) use create::create_object;
 pub(crate) use delete::{Options as DeleteOptions, delete_object};
 pub(crate) use update::{Change, Patch, change_object, part_change};
@@ -48,7 +50,6 @@ pub(crate) async fn run(
     target: Target,
     verb: &'static str,
 ) -> Result<Answer, Status> {
-    authorize::resource(&request.user, verb, &target)?;
     let of_all_namespaces = target.kind.scope() == Scope::Namespaced && target.namespace.is_none();
     if of_all_namespaces && !["list", "watch"].contains(&verb) {
         return Err(Status::method_not_allowed());
