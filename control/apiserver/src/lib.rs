@@ -15,6 +15,7 @@ mod components;
 mod discovery;
 mod identity;
 mod legacy_tokens;
+mod managed;
 mod negotiate;
 mod node_proxy;
 mod objects;
