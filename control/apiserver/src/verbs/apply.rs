@@ -147,6 +147,7 @@ async fn write(
         }
         authorize::creation(server, &request.user, target)?;
         check_identity(target, config)?;
+        authorize::creation(server, &request.user, target)?;
         if let Some(uid) = config["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty()) {
             let why =
                 format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
