@@ -145,7 +145,6 @@ async fn write(
             Err(status) if status.code == 404 && what == Change::Object && target.subresource.is_none() => {}
             Err(status) => return Err(status),
         }
-        authorize::creation(server, &request.user, target)?;
         check_identity(target, config)?;
         authorize::creation(server, &request.user, target)?;
         if let Some(uid) = config["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty()) {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::apply::apply;
 use super::create::{create_object, taken};
 use super::dry_run;
-use crate::authorize::{self, escalation};
+use crate::authorize::{self, escalation, signers};
 use crate::body::Answer;
 use crate::identity::Identity;
 use crate::managed::{self, Tracking, Writer};
@@ -122,6 +122,7 @@ pub(crate) async fn change_object(
             Change::Internal => new,
         };
         escalation::check(server.authorizer(), user, kind.stored(), Some(&old), &new)?;
+        signers::check(server.authorizer(), user, kind.stored(), what, (&old, &new))?;
         let managers = managed::changed(server, kind, tracking, before.as_ref(), given.as_ref(), (&old, &new));
         // Both have the resourceVersion of the old one, so that this tells whether anything changed.
         if old == new && Managers::same(before.as_ref(), managers.as_ref()) {
