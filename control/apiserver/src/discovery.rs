@@ -254,10 +254,20 @@ fn aggregated_resource(kind: &'static dyn AnyKind) -> Value {
 }
 
 fn paths() -> Answer {
-    let mut paths: Vec<String> =
-        ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
-            .map(str::to_owned)
-            .into();
+    let mut paths: Vec<String> = [
+        "/.well-known/openid-configuration",
+        "/api",
+        "/apis",
+        "/healthz",
+        "/livez",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+    ]
+    .map(str::to_owned)
+    .into();
     for (group, version) in group_versions() {
         paths.push(if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") });
     }

@@ -525,3 +525,37 @@ async fn what_creates_by_another_verb_needs_create() {
     assert_eq!(send(&api, &Identity::admin(), Method::PUT, &path, &role).await.0, 201);
     assert_eq!(send(&api, &ann, Method::PUT, &path, &role).await.0, 200, "there it is");
 }
+
+#[tokio::test]
+async fn approving_a_certificate_needs_more_than_writing_the_approval() {
+    let api = Api::new().await;
+    let ann = Identity::new("ann", &["team"]);
+    let (group, requests) = ("certificates.k8s.io", "/apis/certificates.k8s.io/v1/certificatesigningrequests");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(vec![]).expect("names");
+    let pem = params.serialize_request(&key).expect("a request").pem().expect("PEM");
+    let request = {
+        use base64::Engine;
+        base64::engine::general_purpose::STANDARD.encode(pem)
+    };
+    let request = json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+        "metadata": {"name": "r"},
+        "spec": {"request": request, "signerName": "a.example/one", "usages": ["client auth"]}});
+    let verbs =
+        rule(&["create", "update"], group, &["certificatesigningrequests", "certificatesigningrequests/approval"]);
+    give(&api, "ann", &[verbs]).await;
+    let (code, mut request) = send(&api, &ann, Method::POST, requests, &request).await;
+    assert_eq!((code, &request["spec"]["username"]), (201, &json!("ann")), "{request}");
+    request["status"] = json!({"conditions": [{"type": "Approved", "status": "True", "reason": "Fine"}]});
+    let approve = async || send(&api, &ann, Method::PUT, &format!("{requests}/r/approval"), &request).await;
+    let refused = "403 certificatesigningrequests.certificates.k8s.io \"r\" is forbidden: user not permitted to approve requests with signerName \"a.example/one\"";
+    assert_eq!(message(&approve().await), refused);
+    let role =
+        json!({"verbs": ["approve"], "apiGroups": [group], "resources": ["signers"], "resourceNames": ["a.example/*"]});
+    let role = object("ClusterRole", "approver", &json!({"rules": [role]}));
+    assert_eq!(api.post(&format!("{RBAC}/clusterroles"), &role).await.0, 201);
+    let given = binding("ClusterRoleBinding", "approver", ("ClusterRole", "approver"), "ann");
+    assert_eq!(api.post(&format!("{RBAC}/clusterrolebindings"), &given).await.0, 201);
+    let (code, approved) = approve().await;
+    assert_eq!((code, &approved["status"]["conditions"][0]["type"]), (200, &json!("Approved")), "{approved}");
+}

@@ -14,6 +14,8 @@ use corten_api::status::Status;
 use http::Method;
 
 use crate::body::Answer;
+use crate::identity::Identity;
+use crate::managed::Tracking;
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
@@ -24,6 +26,27 @@ pub(crate) use create::create_object;
 pub(crate) use delete::{Options as DeleteOptions, delete_object};
 pub(crate) use read::answer as list_answer;
 pub(crate) use update::{Change, Patch, change_object, part_change};
+
+/// A write: by whom, whether for real, and how it is recorded.
+pub(crate) struct Write<'a> {
+    pub(crate) user: &'a Identity,
+    /// Nothing is stored; the answer is what would be.
+    pub(crate) dry_run: bool,
+    pub(crate) tracking: Tracking<'a>,
+    /// What the client is told besides the answer.
+    pub(crate) told: corten_kinds::Warnings,
+}
+
+impl<'a> Write<'a> {
+    pub(crate) fn new(user: &'a Identity, dry_run: bool, tracking: Tracking<'a>) -> Self {
+        Self { user, dry_run, tracking, told: corten_kinds::Warnings::default() }
+    }
+
+    /// What a request writes.
+    pub(crate) fn of(request: &'a Request, tracking: Tracking<'a>) -> Result<Self, Status> {
+        Ok(Self::new(&request.user, dry_run(request)?, tracking))
+    }
+}
 
 /// Runs a request on objects.
 pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target) -> Result<Answer, Status> {

@@ -4,5 +4,6 @@ mod garbage;
 mod namespaces;
 mod nodes;
 mod objects;
+mod permissions;
 mod rollouts;
 mod scheduling;
