@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::Write;
 use super::apply::apply;
 use super::create::{create_object, taken};
-use crate::authorize::{self, escalation};
+use crate::authorize::{self, escalation, signers};
 use crate::body::Answer;
 use crate::managed::{self, Tracking, Writer};
 use crate::objects::{self, Warnings};
@@ -128,6 +128,7 @@ pub(crate) async fn change_object(
         };
         warnings.extend(write.told.take());
         escalation::check(server.authorizer(), write.user, kind.stored(), Some(&old), &new)?;
+        signers::check(server.authorizer(), write.user, kind.stored(), what, (&old, &new))?;
         let (managers, others) = managed::changed(server, kind, write.tracking, before, given, (&old, &new));
         // Both have the resourceVersion of the old one, so that this tells whether anything changed.
         if !others && old == new {
