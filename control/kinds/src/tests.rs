@@ -3,6 +3,7 @@
 mod golden;
 mod networking;
 mod pods;
+mod storage;
 
 use std::net::Ipv4Addr;
 

@@ -26,6 +26,8 @@ use serde_json::Value;
 use crate::kind::{Kind, at, plain};
 use crate::{ColumnHead, Deletion, Subresource, WriteContext};
 
+pub(crate) use scheduling::toleration;
+
 pub(crate) struct Pods;
 
 impl Kind for Pods {

@@ -154,7 +154,7 @@ fn spread(constraints: &[TopologySpreadConstraint], path: &str, errs: &mut Field
     }
 }
 
-pub(super) fn toleration(toleration: &Toleration, path: &str, errs: &mut FieldErrors) {
+pub(crate) fn toleration(toleration: &Toleration, path: &str, errs: &mut FieldErrors) {
     let key = toleration.key.as_deref().unwrap_or_default();
     let operator = toleration.operator.as_deref().unwrap_or_default();
     let value = toleration.value.as_deref().unwrap_or_default();
