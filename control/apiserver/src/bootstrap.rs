@@ -12,6 +12,7 @@ use crate::objects::first_address;
 use crate::policy;
 use crate::route::Target;
 use crate::server::Server;
+use crate::standing;
 use crate::verbs::{Change, Write, change_object, create_object};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -30,6 +31,7 @@ pub(crate) async fn run(server: &Server) -> Result<(), Status> {
         ensure(server, "PriorityClass", None, name, class, false).await?;
     }
     policy::reconcile(server).await?;
+    standing::ensure(server).await?;
     let config = server.config();
     let address = first_address(config.service_range).to_string();
     let metadata = |labels: Value| json!({"name": "kubernetes", "namespace": "default", "labels": labels});

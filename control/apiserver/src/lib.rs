@@ -36,6 +36,7 @@ mod reviews;
 mod route;
 mod serve;
 mod server;
+mod standing;
 mod storage;
 mod subresources;
 mod table;
