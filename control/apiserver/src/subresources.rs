@@ -235,6 +235,7 @@ async fn evict(server: &Server, request: &Request, target: &Target) -> Result<An
         uid: text(&options["preconditions"]["uid"]),
         version: text(&options["preconditions"]["resourceVersion"]),
         dry_run: dry_run(request)?,
+        ..DeleteOptions::default()
     };
     let name = target.name.as_deref().unwrap_or_default();
     delete_object(server, target.kind, target.namespace.as_deref(), name, &options).await?;

@@ -38,6 +38,8 @@ pub(crate) trait Kind: Sync + 'static {
     const CREATE_ON_UPDATE: bool = false;
     /// Whether a deletion that says nothing of dependents lets them go instead of deleting them.
     const ORPHAN_DEPENDENTS: bool = false;
+    /// What a deletion that orphans because nobody said otherwise is warned of.
+    const ORPHAN_WARNING: Option<&'static str> = None;
     /// Whether a deletion is answered with the object; others say `Success` and whom it befell.
     const SHOW_DELETED: bool = false;
 
@@ -243,6 +245,10 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn orphans_dependents(&self) -> bool {
         K::ORPHAN_DEPENDENTS
+    }
+
+    fn orphan_warning(&self) -> Option<&'static str> {
+        K::ORPHAN_WARNING
     }
 
     fn shows_deleted(&self) -> bool {

@@ -288,6 +288,10 @@ pub trait AnyKind: Sync {
     fn orphans_dependents(&self) -> bool {
         false
     }
+    /// What a deletion that orphans because nobody said otherwise is warned of.
+    fn orphan_warning(&self) -> Option<&'static str> {
+        None
+    }
     /// Whether a deletion is answered with the object.
     fn shows_deleted(&self) -> bool {
         false

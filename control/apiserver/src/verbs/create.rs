@@ -43,7 +43,7 @@ pub(crate) async fn create_object(
     let mut object = object;
     let given = managed::take(&mut object);
     let generated = object["metadata"]["name"].as_str().is_none_or(str::is_empty);
-    let mut claimed = None;
+    let (mut claimed, mut drawn) = (None, String::new());
     for _ in 0..ATTEMPTS {
         let object = prepared(server, kind, namespace, object.clone())?;
         // Defaults are the client's choice; what admission and the kind decide below is nobody's.
@@ -76,6 +76,7 @@ pub(crate) async fn create_object(
         managed::put(&mut object, managers);
         if is_there {
             if generated {
+                drawn = name;
                 continue;
             }
             return Err(Status::already_exists(names, &name));
@@ -90,18 +91,14 @@ pub(crate) async fn create_object(
         match storage::commit(server.store(), Commit { kind, key, old: None, new: Some(&object), lease }).await? {
             Committed::Done(Some(entry), _) => return Ok(entry.value),
             Committed::Done(None, _) => return Err(Status::internal("a created object has no entry")),
-            Committed::Changed if generated => {}
+            Committed::Changed if generated => drawn = name,
             Committed::Changed => return Err(Status::already_exists(names, &name)),
             Committed::Claimed(claim) => claimed = Some((name, claim)),
         }
     }
     match claimed {
         Some((name, claim)) => Err(taken(kind, &name, &claim)),
-        None => Err(Status::failure(
-            409,
-            "AlreadyExists",
-            "The generated name is taken again and again; try again".to_owned(),
-        )),
+        None => Err(Status::no_unique_name(names, &drawn)),
     }
 }
 

@@ -10,6 +10,7 @@ mod watch;
 
 use std::sync::Arc;
 
+use corten_api::names::Scope;
 use corten_api::status::Status;
 use http::Method;
 
@@ -21,10 +22,10 @@ use crate::route::Target;
 use crate::server::Server;
 use crate::{subresources, virtual_kinds};
 
+pub(crate) use crate::lists::answer as list_answer;
 pub(crate) use apply::{apply, apply_scale};
 pub(crate) use create::create_object;
 pub(crate) use delete::{Options as DeleteOptions, delete_object};
-pub(crate) use read::answer as list_answer;
 pub(crate) use update::{Change, Patch, change_object, part_change};
 
 /// A write: by whom, whether for real, and how it is recorded.
@@ -48,10 +49,10 @@ impl<'a> Write<'a> {
     }
 }
 
-/// Runs a request on objects.
-pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target) -> Result<Answer, Status> {
+/// Kubernetes' verb for a request on objects.
+pub(crate) fn verb(request: &Request, target: &Target) -> Result<&'static str, Status> {
     let watched = target.watch || request.query.flag("watch");
-    let verb = match (&request.method, &target.name, target.subresource) {
+    Ok(match (&request.method, &target.name, target.subresource) {
         (&Method::GET, None, None) if watched => "watch",
         (&Method::GET, Some(_), None) if watched => "watch",
         (&Method::GET, None, _) => "list",
@@ -62,7 +63,20 @@ pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target) 
         (&Method::DELETE, None, _) => "deletecollection",
         (&Method::DELETE, ..) => "delete",
         _ => return Err(Status::method_not_allowed()),
-    };
+    })
+}
+
+/// Runs a request on objects.
+pub(crate) async fn run(
+    server: &Arc<Server>,
+    request: Request,
+    target: Target,
+    verb: &'static str,
+) -> Result<Answer, Status> {
+    let of_all_namespaces = target.kind.scope() == Scope::Namespaced && target.namespace.is_none();
+    if of_all_namespaces && !["list", "watch"].contains(&verb) {
+        return Err(Status::method_not_allowed());
+    }
     if target.subresource.is_none() && !target.kind.verbs().contains(&verb) {
         return Err(Status::method_not_allowed());
     }
@@ -73,7 +87,7 @@ pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target) 
         return subresources::run(server, request, target, verb).await;
     }
     match verb {
-        "get" => read::get(server, &request, &target),
+        "get" => read::get(server, &request, &target).await,
         "list" => read::list(server, &request, &target).await,
         "watch" => watch::watch(server, &request, target).await,
         "create" if target.name.is_none() => create::create(server, &request, &target).await,
