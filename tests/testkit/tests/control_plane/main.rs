@@ -7,3 +7,4 @@ mod objects;
 mod permissions;
 mod rollouts;
 mod scheduling;
+mod storage;
