@@ -21,6 +21,7 @@ mod node_proxy;
 mod objects;
 mod openapi;
 mod pki;
+mod proxy;
 mod request;
 mod route;
 mod serve;

@@ -15,6 +15,7 @@ use corten_kinds::Claims;
 use corten_store::{LeaseId, Snapshot, Store, WriteError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use http_body_util::BodyExt;
 use rustls::server::danger::ClientCertVerifier;
 use tokio_util::sync::CancellationToken;
 
@@ -181,11 +182,19 @@ impl Server {
         };
         let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (parts, incoming) = request.into_parts();
-        let body = match read_body(incoming).await {
-            Ok(body) => body,
+        let path = decode_path(parts.uri.path());
+        let route = match route(&path) {
+            Ok(route) => route,
             Err(status) => return body::status(&status),
         };
-        let path = decode_path(parts.uri.path());
+        let (body, incoming) = if route.is_proxy() {
+            (Bytes::new(), Some(incoming.map_err(Into::into).boxed_unsync()))
+        } else {
+            match read_body(incoming).await {
+                Ok(body) => (body, None),
+                Err(status) => return body::status(&status),
+            }
+        };
         let request = Request {
             path: path.clone(),
             query: Query::parse(parts.uri.query()),
@@ -193,11 +202,12 @@ impl Server {
             uri: parts.uri,
             headers: parts.headers,
             body,
+            incoming: incoming.into(),
             user,
             upgrade,
         };
         // A bug must end one request, not the connection with all that is on it.
-        match AssertUnwindSafe(self.dispatch(request)).catch_unwind().await {
+        match AssertUnwindSafe(self.dispatch(request, route)).catch_unwind().await {
             Ok(answer) => answer.unwrap_or_else(|status| body::status(&status)),
             Err(_) => {
                 tracing::error!(path, "answering a request panicked");
@@ -206,8 +216,8 @@ impl Server {
         }
     }
 
-    async fn dispatch(self: &Arc<Self>, request: Request) -> Result<Answer, Status> {
-        let (measured, answer) = match route(&request.path)? {
+    async fn dispatch(self: &Arc<Self>, request: Request, route: Route) -> Result<Answer, Status> {
+        let (measured, answer) = match route {
             Route::Resource(target) => {
                 let verb = verbs::verb(&request, &target)?;
                 let measured = self.metrics.begin(Labels::of(verb, &request, &target));

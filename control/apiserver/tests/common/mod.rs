@@ -18,6 +18,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -39,6 +40,11 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) async fn new() -> Self {
+        Self::with(NoNodes).await
+    }
+
+    /// A server that reaches nodes and pods by this dialer.
+    pub(crate) async fn with(dialer: impl NodeDialer) -> Self {
         let clock = Clock::system();
         let options =
             Options { dir: None, history: Duration::from_secs(3600), history_bytes: 16 << 20, clock: clock.clone() };
@@ -60,7 +66,7 @@ impl Api {
             node_address: address,
             port: 6443,
             pki: Arc::clone(&pki),
-            dialer: Arc::new(NoNodes),
+            dialer: Arc::new(dialer),
         };
         Self { server: Server::new(config).await.expect("a server"), store, pki }
     }
@@ -143,8 +149,8 @@ impl Api {
 }
 
 impl Listening {
-    /// The code with which a list of nodes is answered; empty if the handshake was refused.
-    pub(crate) async fn ask(&self, credentials: Option<&Credentials>, token: Option<&str>) -> String {
+    /// A connection as whoever the credentials are of.
+    pub(crate) async fn connect(&self, credentials: Option<&Credentials>) -> TlsStream<tokio::net::TcpStream> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.ca.as_bytes()).expect("a certificate")).expect("added");
         let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -161,7 +167,12 @@ impl Listening {
         };
         let stream = tokio::net::TcpStream::connect(self.address).await.expect("connects");
         let name = ServerName::try_from("localhost").expect("a name");
-        let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS");
+        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS")
+    }
+
+    /// The code with which a list of nodes is answered; empty if the handshake was refused.
+    pub(crate) async fn ask(&self, credentials: Option<&Credentials>, token: Option<&str>) -> String {
+        let mut stream = self.connect(credentials).await;
         let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
         let request = format!("GET /api/v1/nodes HTTP/1.1\r\nHost: x\r\n{token}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("sent");
