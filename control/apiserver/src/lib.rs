@@ -15,6 +15,7 @@ mod components;
 mod discovery;
 mod health;
 mod identity;
+mod managed;
 mod metrics;
 mod negotiate;
 mod node_proxy;
