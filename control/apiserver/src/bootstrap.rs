@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use crate::identity::Identity;
 use crate::managed::{Tracking, Writer};
 use crate::objects::first_address;
+use crate::policy;
 use crate::route::Target;
 use crate::server::Server;
-use crate::verbs::{Change, change_object, create_object};
+use crate::verbs::{Change, Write, change_object, create_object};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -21,6 +22,7 @@ pub(crate) async fn run(server: &Server) -> Result<(), Status> {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         ensure(server, "Namespace", None, name, object, false).await?;
     }
+    policy::reconcile(server).await?;
     let config = server.config();
     let address = first_address(config.service_range).to_string();
     let metadata = |labels: Value| json!({"name": "kubernetes", "namespace": "default", "labels": labels});
@@ -93,7 +95,8 @@ async fn ensure(
         watch: false,
     };
     let writer = Writer::server();
-    let tracking = Tracking::Update(&writer);
+    let admin = Identity::admin();
+    let write = Write::new(&admin, false, Tracking::Update(&writer));
     if renew {
         let change = |old: &Value| {
             let mut new = old.clone();
@@ -107,12 +110,12 @@ async fn ensure(
             }
             Ok((new, Vec::new()))
         };
-        match change_object(server, &target, Change::Object, false, tracking, change).await {
+        match change_object(server, &target, Change::Object, &write, change).await {
             Err(status) if status.code == 404 => {}
             result => return result.map(|_| ()),
         }
     }
-    match create_object(server, kind, namespace, object, &Identity::admin(), false, tracking).await {
+    match create_object(server, kind, namespace, object, &write).await {
         Err(status) if status.code == 409 => Ok(()),
         result => result.map(|_| ()),
     }

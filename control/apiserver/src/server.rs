@@ -19,6 +19,8 @@ use http_body_util::BodyExt;
 use rustls::server::danger::ClientCertVerifier;
 use tokio_util::sync::CancellationToken;
 
+use crate::authenticate::impersonate::impersonate;
+use crate::authorize::Authorizer;
 use crate::body::{self, Answer, Body};
 use crate::components::Components;
 use crate::identity::Identity;
@@ -30,7 +32,7 @@ use crate::request::{Query, Request, decode_path, read_body};
 use crate::route::{Route, route};
 use crate::storage::claim_key;
 use crate::tokens::Tokens;
-use crate::{authorize, bootstrap, discovery, verbs};
+use crate::{authorize, bootstrap, discovery, openid, verbs};
 
 /// What a server is made of.
 pub struct Config {
@@ -59,6 +61,7 @@ pub struct Server {
     config: Config,
     schema: Schema,
     tokens: Tokens,
+    authorizer: Authorizer,
     verifier: Arc<dyn ClientCertVerifier>,
     openapi: OnceLock<OpenApi>,
     components: Components,
@@ -85,8 +88,10 @@ impl Server {
     pub async fn new(config: Config) -> Result<Arc<Self>, StartError> {
         let tokens = Tokens::new(config.pki.service_account_key(), config.random.clone())?;
         let verifier = config.pki.client_verifier()?;
+        let authorizer = Authorizer::new(config.store.clone());
         let server = Arc::new(Self {
             config,
+            authorizer,
             schema: Schema::build(),
             tokens,
             verifier,
@@ -129,6 +134,10 @@ impl Server {
 
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    pub(crate) fn authorizer(&self) -> &Authorizer {
+        &self.authorizer
     }
 
     pub(crate) fn verifier(&self) -> &dyn ClientCertVerifier {
@@ -183,11 +192,8 @@ impl Server {
         let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (parts, incoming) = request.into_parts();
         let path = decode_path(parts.uri.path());
-        let route = match route(&path) {
-            Ok(route) => route,
-            Err(status) => return body::status(&status),
-        };
-        let (body, incoming) = if route.is_proxy() {
+        let route = route(&path);
+        let (body, incoming) = if route.as_ref().is_ok_and(Route::is_proxy) {
             (Bytes::new(), Some(incoming.map_err(Into::into).boxed_unsync()))
         } else {
             match read_body(incoming).await {
@@ -216,24 +222,30 @@ impl Server {
         }
     }
 
-    async fn dispatch(self: &Arc<Self>, request: Request, route: Route) -> Result<Answer, Status> {
-        let (measured, answer) = match route {
-            Route::Resource(target) => {
-                let verb = verbs::verb(&request, &target)?;
-                let measured = self.metrics.begin(Labels::of(verb, &request, &target));
-                (measured, verbs::run(self, request, target, verb).await)
+    async fn dispatch(self: &Arc<Self>, request: Request, route: Result<Route, Status>) -> Result<Answer, Status> {
+        let labels = match &route {
+            Ok(Route::Resource(target)) => {
+                Labels::of(verbs::verb(&request, target).unwrap_or_default(), &request, target)
             }
-            Route::Other => {
-                let measured = self.metrics.begin(Labels::of_path(&request));
-                (measured, self.other(&request).await)
-            }
+            _ => Labels::of_path(&request),
         };
+        let measured = self.metrics.begin(labels);
+        let answer = self.decide(request, route).await;
         Ok(measured.answered(answer.unwrap_or_else(|status| body::status(&status))))
     }
 
-    async fn other(&self, request: &Request) -> Result<Answer, Status> {
-        authorize::path(&request.user, &request.method, &request.path)?;
-        discovery::answer(self, request).await
+    async fn decide(self: &Arc<Self>, mut request: Request, route: Result<Route, Status>) -> Result<Answer, Status> {
+        if let Some(other) = impersonate(&self.authorizer, &request.user, &mut request.headers)? {
+            request.user = other;
+        }
+        authorize::request(self, &request)?;
+        match route? {
+            Route::Resource(target) => verbs::run(self, request, target).await,
+            Route::Other => match openid::answer(self, &request) {
+                Some(answer) => answer,
+                None => discovery::answer(self, &request).await,
+            },
+        }
     }
 }
 

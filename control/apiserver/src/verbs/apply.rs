@@ -9,9 +9,10 @@ use corten_api::status::Status;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::Write;
 use super::create::create_object;
-use super::dry_run;
 use super::update::{Change, change_object, check_identity};
+use crate::authorize;
 use crate::body::Answer;
 use crate::managed::{self, Tracking, Writer};
 use crate::negotiate;
@@ -113,7 +114,7 @@ async fn write(
     config: &Value,
 ) -> Result<(StatusCode, Bytes), Status> {
     let kind = target.kind;
-    let dry_run = dry_run(request)?;
+    let write = Write::of(request, Tracking::Given)?;
     let force = request.query.flag("force");
     let author = writer.author(server, kind, Operation::Apply);
     let reset = match target.subresource {
@@ -139,12 +140,13 @@ async fn write(
             }
             Ok((finish(server, request, target, object, managers)?, Warnings::new()))
         };
-        match change_object(server, target, what, dry_run, Tracking::Given, change).await {
+        match change_object(server, target, what, &write, change).await {
             Ok((bytes, _)) => return Ok((StatusCode::OK, bytes)),
             Err(status) if status.code == 404 && what == Change::Object && target.subresource.is_none() => {}
             Err(status) => return Err(status),
         }
         check_identity(target, config)?;
+        authorize::creation(server, &request.user, target)?;
         if let Some(uid) = config["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty()) {
             let why =
                 format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
@@ -153,7 +155,7 @@ async fn write(
         let Applied { object, managers } = run(None, Managers::default())?;
         let object = finish(server, request, target, object, managers)?;
         let namespace = target.namespace.as_deref();
-        match create_object(server, kind, namespace, object, &request.user, dry_run, Tracking::Given).await {
+        match create_object(server, kind, namespace, object, &write).await {
             Ok(bytes) => return Ok((StatusCode::CREATED, bytes)),
             // Somebody else was faster: then there is something to apply to.
             Err(status) if status.reason == "AlreadyExists" => {}

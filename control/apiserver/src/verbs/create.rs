@@ -7,27 +7,26 @@ use corten_kinds::{AnyKind, Operation, WriteContext};
 use http::StatusCode;
 use serde_json::Value;
 
-use super::dry_run;
+use super::Write;
+use crate::authorize::escalation;
 use crate::body::Answer;
-use crate::identity::Identity;
 use crate::managed::{self, Tracking, Writer};
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::{FreeIn, Server};
 use crate::storage::{self, Commit, Committed};
-use crate::{admission, negotiate, objects};
+use crate::{admission, legacy_tokens, negotiate, objects};
 
 /// How often a name or an address that turns out to be taken is drawn anew.
 const ATTEMPTS: u32 = 8;
 
 pub(super) async fn create(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(http::header::ACCEPT))?;
-    let dry_run = dry_run(request)?;
-    let (object, warnings) = objects::decode_stored(server, request, target.kind)?;
+    let (object, mut warnings) = objects::decode_stored(server, request, target.kind)?;
     let writer = Writer::of(request, target)?;
-    let tracking = Tracking::Update(&writer);
-    let namespace = target.namespace.as_deref();
-    let bytes = create_object(server, target.kind, namespace, object, &request.user, dry_run, tracking).await?;
+    let write = Write::of(request, Tracking::Update(&writer))?;
+    let bytes = create_object(server, target.kind, target.namespace.as_deref(), object, &write).await?;
+    warnings.extend(write.told.take());
     objects::show(server, request, form, target.kind, &bytes, StatusCode::CREATED, &warnings)
 }
 
@@ -37,10 +36,9 @@ pub(crate) async fn create_object(
     kind: &'static dyn AnyKind,
     namespace: Option<&str>,
     object: Value,
-    user: &Identity,
-    dry_run: bool,
-    tracking: Tracking<'_>,
+    write: &Write<'_>,
 ) -> Result<Bytes, Status> {
+    let user = write.user;
     let names = kind.names();
     let mut object = object;
     let given = managed::take(&mut object);
@@ -49,8 +47,10 @@ pub(crate) async fn create_object(
     for _ in 0..ATTEMPTS {
         let object = prepared(server, kind, namespace, object.clone())?;
         // Defaults are the client's choice; what admission and the kind decide below is nobody's.
-        let managers = match tracking {
-            Tracking::Update(_) => managed::created(server, kind, tracking, given.as_ref(), &kind.defaulted(&object)?),
+        let managers = match write.tracking {
+            Tracking::Update(_) => {
+                managed::created(server, kind, write.tracking, given.as_ref(), &kind.defaulted(&object)?)
+            }
             _ => given.clone(),
         };
         let snapshot = server.store().snapshot();
@@ -60,12 +60,19 @@ pub(crate) async fn create_object(
             namespace,
             object["metadata"]["name"].as_str().unwrap_or_default(),
         )?;
-        let object = admission::mutate(&snapshot, kind, namespace, object, user)?;
+        let mut object = admission::mutate(&snapshot, kind, namespace, object, user)?;
+        legacy_tokens::fill(server, &snapshot, kind, namespace, &mut object)?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let key = storage::key(kind.storage(), namespace, &name);
         let is_there = snapshot.get(&key).is_some();
-        let cx = WriteContext { now: server.clock().now(), claims: &FreeIn { snapshot, server } };
+        let cx = WriteContext {
+            now: server.clock().now(),
+            claims: &FreeIn { snapshot, server },
+            user: Some(user.requester()),
+            warnings: &write.told,
+        };
         let mut object = kind.process(object, Operation::Create, &cx)?;
+        escalation::check(server.authorizer(), user, kind.stored(), None, &object)?;
         managed::put(&mut object, managers);
         if is_there {
             if generated {
@@ -74,7 +81,7 @@ pub(crate) async fn create_object(
             }
             return Err(Status::already_exists(names, &name));
         }
-        if dry_run {
+        if write.dry_run {
             return Ok(storage::encode(&object)?.0);
         }
         let lease = match kind.time_to_live() {

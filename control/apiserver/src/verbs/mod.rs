@@ -16,16 +16,39 @@ use corten_kinds::Subresource;
 use http::Method;
 
 use crate::body::Answer;
+use crate::identity::Identity;
+use crate::managed::Tracking;
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
-use crate::{authorize, subresources, virtual_kinds};
+use crate::{subresources, virtual_kinds};
 
 pub(crate) use apply::{apply, apply_scale};
 pub(crate) use create::create_object;
 pub(crate) use delete::{Options as DeleteOptions, delete_object};
 pub(crate) use read::answer as list_answer;
 pub(crate) use update::{Change, Patch, change_object, part_change};
+
+/// A write: by whom, whether for real, and how it is recorded.
+pub(crate) struct Write<'a> {
+    pub(crate) user: &'a Identity,
+    /// Nothing is stored; the answer is what would be.
+    pub(crate) dry_run: bool,
+    pub(crate) tracking: Tracking<'a>,
+    /// What the client is told besides the answer.
+    pub(crate) told: corten_kinds::Warnings,
+}
+
+impl<'a> Write<'a> {
+    pub(crate) fn new(user: &'a Identity, dry_run: bool, tracking: Tracking<'a>) -> Self {
+        Self { user, dry_run, tracking, told: corten_kinds::Warnings::default() }
+    }
+
+    /// What a request writes.
+    pub(crate) fn of(request: &'a Request, tracking: Tracking<'a>) -> Result<Self, Status> {
+        Ok(Self::new(&request.user, dry_run(request)?, tracking))
+    }
+}
 
 /// Kubernetes' verb for a request on objects.
 pub(crate) fn verb(request: &Request, target: &Target) -> Result<&'static str, Status> {
@@ -47,13 +70,8 @@ pub(crate) fn verb(request: &Request, target: &Target) -> Result<&'static str, S
 }
 
 /// Runs a request on objects.
-pub(crate) async fn run(
-    server: &Arc<Server>,
-    request: Request,
-    target: Target,
-    verb: &'static str,
-) -> Result<Answer, Status> {
-    authorize::resource(&request.user, verb, &target)?;
+pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target) -> Result<Answer, Status> {
+    let verb = verb(&request, &target)?;
     let of_all_namespaces = target.kind.scope() == Scope::Namespaced && target.namespace.is_none();
     if of_all_namespaces && !["list", "watch"].contains(&verb) {
         return Err(Status::method_not_allowed());
