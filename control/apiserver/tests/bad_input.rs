@@ -92,11 +92,11 @@ fn rows() -> Vec<Row> {
         ),
         // Types.
         post(
-            "protobuf",
+            "JSON that is said to be protobuf",
             MAPS,
             "application/vnd.kubernetes.protobuf",
-            "k8s\0".to_owned(),
-            "415 UnsupportedMediaType | the body of the request was in an unknown format",
+            "{}".to_owned(),
+            "400 BadRequest | the object provided is unrecognized (must be of type ConfigMap): provided data does not appear to be a protobuf message",
         ),
         post(
             "a form",

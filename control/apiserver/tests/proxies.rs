@@ -87,7 +87,7 @@ const PODS: &str = "/api/v1/namespaces/default/pods";
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 
 async fn furnished() -> Api {
-    let api = Api::with(Echo).await;
+    let api = Api::with(None, Echo).await;
     api.post("/api/v1/namespaces/default/serviceaccounts", &json!({"metadata": {"name": "default"}})).await;
     let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [
         {"name": "c", "image": "web:1", "ports": [{"containerPort": 8080}]},

@@ -120,7 +120,7 @@ fn one<T: PartialEq>(name: &str, query: Option<T>, body: Option<T>) -> Result<Op
 
 /// The options in a body. They have no version of their own: clients send that of the group they delete in.
 fn given(server: &Server, request: &Request) -> Result<Value, Status> {
-    let (mut value, mut findings) = objects::parse(request)?;
+    let (mut value, mut findings) = objects::parse(server, request, ("v1", "DeleteOptions"))?;
     let cannot = |kind: &str, why: &str| {
         Status::bad_request(format!("{kind} in version \"v1\" cannot be handled as a DeleteOptions: {why}"))
     };
@@ -179,7 +179,7 @@ pub(super) async fn delete_collection(server: &Server, request: &Request, target
             Err(status) => return Err(status),
         }
     }
-    read::answer(server, request, form, target, &page.items, &page.metadata)
+    crate::lists::answer(server, request, form, target, &page.items, &page.metadata)
 }
 
 /// Deletes an object, or marks it if something is to happen first.

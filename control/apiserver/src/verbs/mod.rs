@@ -23,10 +23,10 @@ use crate::route::Target;
 use crate::server::Server;
 use crate::{subresources, virtual_kinds};
 
+pub(crate) use crate::lists::answer as list_answer;
 pub(crate) use apply::{apply, apply_scale};
 pub(crate) use create::create_object;
 pub(crate) use delete::{Options as DeleteOptions, delete_object};
-pub(crate) use read::answer as list_answer;
 pub(crate) use update::{Change, Patch, change_object, part_change};
 
 /// A write: by whom, whether for real, and how it is recorded.
@@ -70,8 +70,12 @@ pub(crate) fn verb(request: &Request, target: &Target) -> Result<&'static str, S
 }
 
 /// Runs a request on objects.
-pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target) -> Result<Answer, Status> {
-    let verb = verb(&request, &target)?;
+pub(crate) async fn run(
+    server: &Arc<Server>,
+    request: Request,
+    target: Target,
+    verb: &'static str,
+) -> Result<Answer, Status> {
     let of_all_namespaces = target.kind.scope() == Scope::Namespaced && target.namespace.is_none();
     if of_all_namespaces && !["list", "watch"].contains(&verb) {
         return Err(Status::method_not_allowed());

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use corten_api::names::Scope;
 use corten_api::status::Status;
 use corten_store::{RevisionError, Snapshot};
@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 
 use super::options;
 use crate::body::{self, Answer};
-use crate::negotiate::{self, Form, Shape};
+use crate::negotiate;
 use crate::objects::{self, Filter};
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
-use crate::{storage, table};
+use crate::{lists, storage};
 
 pub(super) async fn get(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(ACCEPT))?;
@@ -63,7 +63,7 @@ pub(super) async fn list(server: &Server, request: &Request, target: &Target) ->
             return Ok(body::value(StatusCode::GONE, &refusal));
         }
     };
-    answer(server, request, form, target, &page.items, &page.metadata)
+    lists::answer(server, request, form, target, &page.items, &page.metadata)
 }
 
 /// The objects that a request selects.
@@ -125,61 +125,6 @@ pub(super) fn place(target: &Target, filter: &Filter) -> Place {
     let is_one_place = target.kind.scope() == Scope::Cluster || namespace.is_some();
     let namespace = namespace.filter(|_| target.kind.scope() == Scope::Namespaced);
     Place { bytes: storage::prefix(target.kind.storage(), namespace), is_one_place }
-}
-
-pub(crate) fn answer(
-    server: &Server,
-    request: &Request,
-    form: Form,
-    target: &Target,
-    items: &[Bytes],
-    metadata: &Value,
-) -> Result<Answer, Status> {
-    let names = target.kind.names();
-    let (version, kind) = (names.api_version(), format!("{}List", names.kind));
-    match form.shape {
-        Shape::Table => {
-            let table = table::of(server, request, form, target.kind, items, metadata.clone())?;
-            Ok(objects::value(StatusCode::OK, form, &table))
-        }
-        Shape::Metadata => {
-            let items = items.iter().map(|bytes| objects::partial(form, bytes)).collect::<Result<Vec<_>, _>>()?;
-            let version = format!("meta.k8s.io/{}", form.version);
-            let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": version, "metadata": metadata, "items": items});
-            Ok(objects::value(StatusCode::OK, form, &list))
-        }
-        Shape::Object | Shape::Discovery(_) if form.yaml => {
-            let items = items.iter().map(|bytes| {
-                serde_json::from_slice::<Value>(&objects::served(target.kind, bytes)?).map_err(Status::internal)
-            });
-            let items = items.collect::<Result<Vec<_>, _>>()?;
-            let list = json!({"kind": kind, "apiVersion": version, "metadata": metadata, "items": items});
-            Ok(objects::value(StatusCode::OK, form, &list))
-        }
-        Shape::Object | Shape::Discovery(_) => {
-            let converted: Vec<Bytes>;
-            let items = if target.kind.is_view() {
-                converted = items.iter().map(|item| objects::served(target.kind, item)).collect::<Result<_, _>>()?;
-                converted.as_slice()
-            } else {
-                items
-            };
-            let size: usize = items.iter().map(|item| item.len() + 1).sum();
-            let mut bytes = BytesMut::with_capacity(size + 256);
-            let head = json!({"kind": kind, "apiVersion": version, "metadata": metadata}).to_string();
-            bytes.extend_from_slice(head.trim_end_matches('}').as_bytes());
-            // The head ends with the metadata's brace and its own; both were cut.
-            bytes.extend_from_slice(b"},\"items\":[");
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    bytes.put_u8(b',');
-                }
-                bytes.extend_from_slice(item);
-            }
-            bytes.extend_from_slice(b"]}");
-            Ok(body::json(StatusCode::OK, bytes.freeze()))
-        }
-    }
 }
 
 /// The state to list: now, or the one that the client names.

@@ -1,7 +1,6 @@
 //! update and patch: one read-modify-write, the new object given or computed.
 
 use bytes::Bytes;
-use corten_api::apply::Managers;
 use corten_api::codec::{self, Findings};
 use corten_api::names::Names;
 use corten_api::patch::{PatchError, json_patch, merge_patch, strategic_merge_patch};
@@ -123,9 +122,9 @@ pub(crate) async fn change_object(
         };
         warnings.extend(write.told.take());
         escalation::check(server.authorizer(), write.user, kind.stored(), Some(&old), &new)?;
-        let managers = managed::changed(server, kind, write.tracking, before.as_ref(), given.as_ref(), (&old, &new));
+        let (managers, others) = managed::changed(server, kind, write.tracking, before, given, (&old, &new));
         // Both have the resourceVersion of the old one, so that this tells whether anything changed.
-        if old == new && Managers::same(before.as_ref(), managers.as_ref()) {
+        if !others && old == new {
             return Ok((entry.value, warnings));
         }
         managed::put(&mut new, managers);

@@ -22,13 +22,29 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-struct NoNodes;
+/// Nothing is reached.
+pub(crate) struct NoNodes;
 
 #[async_trait]
 impl NodeDialer for NoNodes {
     async fn dial(&self, _node: &Node) -> io::Result<Box<dyn NodeStream>> {
         Err(io::Error::other("there are no nodes"))
     }
+}
+
+/// An empty store and new keys.
+async fn fresh() -> (Store, Arc<Pki>) {
+    let clock = Clock::system();
+    let options =
+        Options { dir: None, history: Duration::from_secs(3600), history_bytes: 16 << 20, clock: clock.clone() };
+    let store = Store::open(options).await.expect("a store");
+    let options = PkiOptions {
+        node_name: "n".to_owned(),
+        addresses: vec![IpAddr::from([127, 0, 0, 1])],
+        service_address: IpAddr::from([10, 43, 0, 1]),
+        names: vec![],
+    };
+    (store, Arc::new(Pki::ephemeral(&options, clock.now()).expect("keys")))
 }
 
 /// A server without nodes.
@@ -40,32 +56,15 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) async fn new() -> Self {
-        Self::with(NoNodes).await
+        Self::with(None, NoNodes).await
     }
 
-    /// A server that reaches nodes and pods by this dialer.
-    pub(crate) async fn with(dialer: impl NodeDialer) -> Self {
-        let clock = Clock::system();
-        let options =
-            Options { dir: None, history: Duration::from_secs(3600), history_bytes: 16 << 20, clock: clock.clone() };
-        let store = Store::open(options).await.expect("a store");
-        let address = IpAddr::from([127, 0, 0, 1]);
-        let options = PkiOptions {
-            node_name: "n".to_owned(),
-            addresses: vec![address],
-            service_address: IpAddr::from([10, 43, 0, 1]),
-            names: vec![],
+    /// A server that reaches nodes and pods by this dialer, over a store that may hold a cluster already.
+    pub(crate) async fn with(cluster: Option<(Store, Arc<Pki>)>, dialer: impl NodeDialer) -> Self {
+        let (store, pki) = match cluster {
+            Some(cluster) => cluster,
+            None => fresh().await,
         };
-        let pki = Arc::new(Pki::ephemeral(&options, clock.now()).expect("keys"));
-        Self::made(store, pki, Arc::new(dialer)).await
-    }
-
-    /// A server over a store that may hold a cluster already.
-    pub(crate) async fn over(store: Store, pki: Arc<Pki>) -> Self {
-        Self::made(store, pki, Arc::new(NoNodes)).await
-    }
-
-    async fn made(store: Store, pki: Arc<Pki>, dialer: Arc<dyn NodeDialer>) -> Self {
         let config = Config {
             store: store.clone(),
             clock: Clock::system(),
@@ -75,7 +74,7 @@ impl Api {
             node_address: IpAddr::from([127, 0, 0, 1]),
             port: 6443,
             pki: Arc::clone(&pki),
-            dialer,
+            dialer: Arc::new(dialer),
         };
         Self { server: Server::new(config).await.expect("a server"), store, pki }
     }
