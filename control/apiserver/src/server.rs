@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ pub struct Server {
     tokens: Tokens,
     authorizer: Authorizer,
     verifier: Arc<dyn ClientCertVerifier>,
-    openapi: OnceLock<OpenApi>,
+    openapi: tokio::sync::OnceCell<OpenApi>,
     components: Components,
     metrics: Arc<Metrics>,
     /// Ends long requests when the server stops.
@@ -104,7 +104,7 @@ impl Server {
             schema,
             tokens,
             verifier,
-            openapi: OnceLock::new(),
+            openapi: tokio::sync::OnceCell::new(),
             components: Components::default(),
             metrics: Arc::default(),
             stopping: CancellationToken::new(),
@@ -161,8 +161,10 @@ impl Server {
         &*self.verifier
     }
 
-    pub(crate) fn openapi(&self) -> &OpenApi {
-        self.openapi.get_or_init(OpenApi::build)
+    /// All documents. Making them takes a while, and keeps nobody waiting but those who ask for them.
+    pub(crate) async fn openapi(&self) -> Result<&OpenApi, Status> {
+        let make = async || tokio::task::spawn_blocking(OpenApi::build).await.map_err(Status::internal);
+        self.openapi.get_or_try_init(make).await
     }
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
