@@ -56,7 +56,7 @@ pub(crate) async fn answer(server: &Server, request: &Request) -> Result<Answer,
         ["metrics"] => Ok(body::answer(StatusCode::OK, METRICS, body::full(metrics::write(server)))),
         ["metrics", "slis"] => Ok(body::answer(StatusCode::OK, METRICS, body::full(health::indicators(server).await))),
         ["version"] => Ok(body::value(StatusCode::OK, &version::version())),
-        ["openapi", rest @ ..] => openapi::answer(server, request, rest),
+        ["openapi", rest @ ..] => openapi::answer(server, request, rest).await,
         ["api"] => document(request, |form| match is_plain(form) {
             Some(version) => (aggregated(version, true), true),
             None => (legacy_versions(server), false),

@@ -29,6 +29,7 @@ mod openid;
 mod pieces;
 mod pki;
 mod policy;
+mod proxy;
 mod recent;
 mod render;
 mod request;

@@ -443,13 +443,13 @@ async fn the_default_policy_heals_and_keeps_what_was_added() {
     assert_eq!(api.send(Method::PATCH, &frozen, "application/merge-patch+json", patch).await.0, 200);
     api.delete(&format!("{RBAC}/clusterrolebindings/system:basic-user")).await;
 
-    let again = Api::over(api.store.clone(), Arc::clone(&api.pki)).await;
+    let again = Api::with(Some((api.store.clone(), Arc::clone(&api.pki))), common::NoNodes).await;
     let (_, role) = again.get(&path).await;
     assert_eq!(role["rules"].as_array().map(Vec::len), Some(rules + 1), "{role}");
     assert!(again.get(&frozen).await.1["rules"].as_array().is_none_or(Vec::is_empty));
     assert_eq!(again.get(&format!("{RBAC}/clusterrolebindings/system:basic-user")).await.0, 200);
     let revision = again.store.snapshot().revision();
-    let third = Api::over(api.store.clone(), Arc::clone(&api.pki)).await;
+    let third = Api::with(Some((api.store.clone(), Arc::clone(&api.pki))), common::NoNodes).await;
     assert_eq!(third.store.snapshot().revision(), revision, "a start that finds all in place writes nothing");
     let (_, view) = third.get(&format!("{RBAC}/clusterroles/view")).await;
     assert!(view["rules"].as_array().is_some_and(|rules| rules.len() > 5), "aggregated: {view}");

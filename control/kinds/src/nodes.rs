@@ -32,7 +32,7 @@ impl Kind for Nodes {
     };
     const SCOPE: Scope = Scope::Cluster;
     const STORAGE: &'static str = "minions";
-    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status, Subresource::Proxy];
     const COLUMNS: &'static [ColumnHead] = &[
         NAME,
         column("Status"),

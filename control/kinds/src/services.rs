@@ -37,7 +37,7 @@ impl Kind for Services {
         categories: &["all"],
     };
     const STORAGE: &'static str = "services/specs";
-    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status, Subresource::Proxy];
     const CREATE_ON_UPDATE: bool = true;
     const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[

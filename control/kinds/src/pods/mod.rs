@@ -52,6 +52,7 @@ impl Kind for Pods {
         Subresource::PortForward,
         Subresource::EphemeralContainers,
         Subresource::Resize,
+        Subresource::Proxy,
     ];
     const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = columns::COLUMNS;
