@@ -67,8 +67,13 @@ pub(crate) fn not_modified(etag: &str) -> Answer {
 pub(crate) fn status(status: &Status) -> Answer {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = value(code, &status.to_json());
-    if status.code == 429 || status.code == 503 {
-        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    // A refusal with details says itself when to come back, or that waiting will not help.
+    let seconds = match &status.details {
+        Some(details) => details["retryAfterSeconds"].as_u64(),
+        None => (status.code == 429 || status.code == 503).then_some(1),
+    };
+    if let Some(seconds) = seconds {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     answer
 }

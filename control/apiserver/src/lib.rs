@@ -13,6 +13,7 @@ mod body;
 mod bootstrap;
 mod components;
 mod discovery;
+mod eviction;
 mod identity;
 mod negotiate;
 mod node_proxy;

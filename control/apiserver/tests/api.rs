@@ -301,7 +301,8 @@ async fn discovery_names_everything_that_is_served() {
 
     let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
     let document: Value = serde_json::from_slice(&bytes).expect("JSON");
-    assert_eq!(document["items"][0]["versions"][0]["resources"][0]["resource"], "deployments");
+    let resources = document["items"][0]["versions"][0]["resources"].as_array().cloned().unwrap_or_default();
+    assert!(resources.iter().any(|resource| resource["resource"] == "deployments"), "{document}");
 
     // A client's cache lays the headers of a 304 over those that it keeps: a type there would change the document's.
     let again = Request::get("/apis").header(header::ACCEPT, accept).header(header::IF_NONE_MATCH, etag.clone());

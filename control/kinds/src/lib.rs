@@ -4,22 +4,34 @@
 //! defaulting, validation and update rules. Everything else (routes, discovery, OpenAPI, tables) derives from it.
 //! `KINDS` is the only list of all kinds.
 
+mod conditions;
 mod config_maps;
+mod controller_revisions;
+mod counts;
+mod cron_jobs;
+mod daemon_sets;
 mod deployments;
 mod endpoint_slices;
 mod endpoints;
 mod events;
 mod events_k8s_io;
+mod horizontal_pod_autoscalers;
+mod jobs;
 mod kind;
 mod leases;
 mod meta;
 mod namespaces;
 mod nodes;
+mod pod_disruption_budgets;
+mod pod_templates;
 mod pods;
 mod replica_sets;
+mod replication_controllers;
 mod secrets;
+mod selectors;
 mod service_accounts;
 mod services;
+mod stateful_sets;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -47,12 +59,17 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &Erased(namespaces::Namespaces),
     &Erased(nodes::Nodes),
     &Erased(pods::Pods),
+    &Erased(pod_templates::PodTemplates),
+    &Erased(replication_controllers::ReplicationControllers),
     &Erased(secrets::Secrets),
     &Erased(service_accounts::ServiceAccounts),
     &Erased(services::Services),
     // apps
+    &Erased(controller_revisions::ControllerRevisions),
+    &Erased(daemon_sets::DaemonSets),
     &Erased(deployments::Deployments),
     &Erased(replica_sets::ReplicaSets),
+    &Erased(stateful_sets::StatefulSets),
     // authentication.k8s.io
     &virtual_kinds::SELF_SUBJECT_REVIEWS,
     &virtual_kinds::TOKEN_REVIEWS,
@@ -61,10 +78,18 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &virtual_kinds::SELF_SUBJECT_ACCESS_REVIEWS,
     &virtual_kinds::SELF_SUBJECT_RULES_REVIEWS,
     &virtual_kinds::SUBJECT_ACCESS_REVIEWS,
+    // autoscaling
+    &Erased(horizontal_pod_autoscalers::HorizontalPodAutoscalers),
+    &Viewed(horizontal_pod_autoscalers::HorizontalPodAutoscalersV1),
+    // batch
+    &Erased(cron_jobs::CronJobs),
+    &Erased(jobs::Jobs),
     // coordination.k8s.io
     &Erased(leases::Leases),
     // events.k8s.io
     &Viewed(events_k8s_io::GroupedEvents),
+    // policy
+    &Erased(pod_disruption_budgets::PodDisruptionBudgets),
     // discovery.k8s.io
     &Erased(endpoint_slices::EndpointSlices),
 ];

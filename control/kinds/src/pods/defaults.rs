@@ -7,21 +7,33 @@ use corten_api::api::core::v1::{
     Volume,
 };
 
+/// What a pod gets, and its template does not.
+pub(super) fn pod(spec: &mut PodSpec) {
+    pod_spec(spec);
+    spec.enable_service_links.get_or_insert(true);
+    let host_network = spec.host_network == Some(true);
+    for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
+        resources(container.resources.get_or_insert_default());
+        for port in container.ports.iter_mut().flatten().filter(|_| host_network) {
+            port.host_port.get_or_insert(port.container_port);
+        }
+    }
+}
+
+/// What the spec of a pod gets, be it of a pod or of a template.
 pub(super) fn pod_spec(spec: &mut PodSpec) {
     text(&mut spec.restart_policy, "Always");
     text(&mut spec.dns_policy, "ClusterFirst");
     text(&mut spec.scheduler_name, "default-scheduler");
     spec.termination_grace_period_seconds.get_or_insert(30);
     spec.security_context.get_or_insert_default();
-    spec.enable_service_links.get_or_insert(true);
     if spec.service_account.is_none() {
         spec.service_account = spec.service_account_name.clone();
     } else if spec.service_account_name.is_none() {
         spec.service_account_name = spec.service_account.clone();
     }
-    let host_network = spec.host_network == Some(true);
     for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
-        self::container(container, host_network);
+        self::container(container);
     }
     spec.volumes.iter_mut().flatten().for_each(volume);
 }
@@ -32,16 +44,13 @@ fn text(field: &mut Option<String>, default: &str) {
     }
 }
 
-fn container(container: &mut Container, host_network: bool) {
+fn container(container: &mut Container) {
     let policy = image_pull_policy(container.image.as_deref().unwrap_or_default());
     text(&mut container.image_pull_policy, policy);
     text(&mut container.termination_message_path, "/dev/termination-log");
     text(&mut container.termination_message_policy, "File");
     for port in container.ports.iter_mut().flatten() {
         text(&mut port.protocol, "TCP");
-        if host_network {
-            port.host_port.get_or_insert(port.container_port);
-        }
     }
     for variable in container.env.iter_mut().flatten() {
         if let Some(field) = variable.value_from.as_mut().and_then(|from| from.field_ref.as_mut()) {
@@ -55,7 +64,7 @@ fn container(container: &mut Container, host_network: bool) {
             http_get.iter_mut().for_each(self::http_get);
         }
     }
-    resources(container.resources.get_or_insert_default());
+    container.resources.get_or_insert_default();
 }
 
 /// What is limited and not requested is requested.

@@ -62,7 +62,7 @@ impl Kind for Pods {
     }
 
     fn default(pod: &mut Pod) {
-        defaults::pod_spec(pod.spec.get_or_insert_default());
+        defaults::pod(pod.spec.get_or_insert_default());
     }
 
     fn prepare(new: &mut Pod, old: Option<&Pod>, _cx: &WriteContext<'_>) -> Result<(), Status> {
