@@ -11,6 +11,7 @@ use corten_kinds::{AnyKind, KINDS};
 use serde_json::{Value, json};
 
 use crate::body::Answer;
+use crate::managed::{Tracking, Writer};
 use crate::objects::{self, Warnings};
 use crate::request::Request;
 use crate::route::Target;
@@ -183,7 +184,7 @@ async fn take(server: &Server, target: &Target, budget: &Value, pod: &str, dry_r
         objects::metadata(&mut new).shift_remove("resourceVersion");
         Ok((new, Warnings::new()))
     };
-    change_object(server, &budget, Change::Internal, dry_run, change).await?;
+    change_object(server, &budget, Change::Internal, dry_run, Tracking::Update(&writer()), change).await?;
     Ok(())
 }
 
@@ -263,6 +264,11 @@ fn unprocessed(budget: &str) -> Status {
     refused(&format!("The disruption budget {budget} is still being processed by the server."), Some(RETRY))
 }
 
+/// Statuses are written by the server here.
+fn writer() -> Writer {
+    Writer { subresource: "status", ..Writer::server() }
+}
+
 /// 429: not now. Clients that evict many pods try again.
 fn refused(why: &str, retry: Option<i64>) -> Status {
     let message = "Cannot evict pod as it would violate the pod's disruption budget.";
@@ -291,7 +297,8 @@ async fn mark(server: &Server, target: &Target, version: Option<&str>) -> Result
         }
         Ok((new, Warnings::new()))
     };
-    let (bytes, _) = change_object(server, target, Change::Internal, false, change).await?;
+    let (bytes, _) =
+        change_object(server, target, Change::Internal, false, Tracking::Update(&writer()), change).await?;
     let pod: Value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
     Ok(pod["metadata"]["resourceVersion"].as_str().map(str::to_owned))
 }

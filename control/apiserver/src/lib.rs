@@ -15,6 +15,7 @@ mod components;
 mod discovery;
 mod eviction;
 mod identity;
+mod managed;
 mod negotiate;
 mod node_proxy;
 mod objects;
