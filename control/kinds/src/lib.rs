@@ -4,6 +4,8 @@
 //! defaulting, validation and update rules. Everything else (routes, discovery, OpenAPI, tables) derives from it.
 //! `KINDS` is the only list of all kinds.
 
+mod cluster_role_bindings;
+mod cluster_roles;
 mod conditions;
 mod config_maps;
 mod controller_revisions;
@@ -25,8 +27,11 @@ mod nodes;
 mod pod_disruption_budgets;
 mod pod_templates;
 mod pods;
+mod rbac;
 mod replica_sets;
 mod replication_controllers;
+mod role_bindings;
+mod roles;
 mod secrets;
 mod selectors;
 mod service_accounts;
@@ -92,6 +97,11 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &Erased(pod_disruption_budgets::PodDisruptionBudgets),
     // discovery.k8s.io
     &Erased(endpoint_slices::EndpointSlices),
+    // rbac.authorization.k8s.io
+    &Erased(cluster_role_bindings::ClusterRoleBindings),
+    &Erased(cluster_roles::ClusterRoles),
+    &Erased(role_bindings::RoleBindings),
+    &Erased(roles::Roles),
 ];
 
 /// A column of a kind's table, as `kubectl get` shows it.
