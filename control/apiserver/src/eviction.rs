@@ -11,6 +11,7 @@ use corten_kinds::{AnyKind, KINDS};
 use serde_json::{Value, json};
 
 use crate::body::Answer;
+use crate::identity::Identity;
 use crate::managed::{Tracking, Writer};
 use crate::objects::{self, Warnings};
 use crate::request::Request;
@@ -52,19 +53,20 @@ pub(crate) async fn evict(server: &Server, request: &Request, target: &Target) -
     if eviction["metadata"]["name"].as_str().is_some_and(|own| own != name) {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    let user = &request.user;
     let asked = options(request, &eviction)?;
     for _ in 0..ATTEMPTS {
         let pod = stored(server, target.kind, target.namespace.as_deref(), name)?;
         let leave = leave(server, target, &pod)?;
         let mut options = asked.clone();
         match &leave {
-            Leave::Budgeted(budget) => take(server, target, budget, name, options.dry_run).await?,
+            Leave::Budgeted(budget) => take(server, user, target, budget, name, options.dry_run).await?,
             Leave::Pending | Leave::Unhealthy(_) if asked.version.is_none() => {
                 options.version = pod["metadata"]["resourceVersion"].as_str().map(str::to_owned);
             }
             _ => {}
         }
-        match (delete(server, target, &pod, options).await, leave) {
+        match (delete(server, user, target, &pod, options).await, leave) {
             (Ok(()), _) => return Ok(success()),
             // What the client did not demand is no conflict to it.
             (Err(status), Leave::Pending) if status.code == 409 && asked.version.is_none() => {}
@@ -97,11 +99,17 @@ fn leave(server: &Server, target: &Target, pod: &Value) -> Result<Leave, Status>
 }
 
 /// Tells the pod's owner that it does not end by itself, and deletes it.
-async fn delete(server: &Server, target: &Target, pod: &Value, mut options: DeleteOptions) -> Result<(), Status> {
+async fn delete(
+    server: &Server,
+    user: &Identity,
+    target: &Target,
+    pod: &Value,
+    mut options: DeleteOptions,
+) -> Result<(), Status> {
     let same = options.uid.as_deref().is_none_or(|uid| pod["metadata"]["uid"] == *uid);
     let ended = ["Succeeded", "Failed"].contains(&pod["status"]["phase"].as_str().unwrap_or_default());
     if same && !ended && !options.dry_run {
-        let version = mark(server, target, options.version.as_deref()).await?;
+        let version = mark(server, user, target, options.version.as_deref()).await?;
         options.version = options.version.and(version);
     }
     let name = target.name.as_deref().unwrap_or_default();
@@ -175,7 +183,14 @@ fn budgets(server: &Server, namespace: Option<&str>, pod: &Value) -> Result<Vec<
 }
 
 /// Takes one disruption from a budget, or says why not.
-async fn take(server: &Server, target: &Target, budget: &Value, pod: &str, dry_run: bool) -> Result<(), Status> {
+async fn take(
+    server: &Server,
+    user: &Identity,
+    target: &Target,
+    budget: &Value,
+    pod: &str,
+    dry_run: bool,
+) -> Result<(), Status> {
     let name = budget["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let budget = Target { kind: budget_kind()?, name: Some(name), subresource: None, ..target.clone() };
     let now = objects::time(server.clock().now());
@@ -184,7 +199,7 @@ async fn take(server: &Server, target: &Target, budget: &Value, pod: &str, dry_r
         objects::metadata(&mut new).shift_remove("resourceVersion");
         Ok((new, Warnings::new()))
     };
-    change_object(server, &budget, Change::Internal, dry_run, Tracking::Update(&writer()), change).await?;
+    change_object(server, user, &budget, Change::Internal, dry_run, Tracking::Update(&writer()), change).await?;
     Ok(())
 }
 
@@ -282,7 +297,12 @@ fn refused(why: &str, retry: Option<i64>) -> Status {
 }
 
 /// Puts the reason of its end into the pod's status; returns its new version.
-async fn mark(server: &Server, target: &Target, version: Option<&str>) -> Result<Option<String>, Status> {
+async fn mark(
+    server: &Server,
+    user: &Identity,
+    target: &Target,
+    version: Option<&str>,
+) -> Result<Option<String>, Status> {
     let now = objects::time(server.clock().now());
     let change = |old: &Value| {
         let mut new = old.clone();
@@ -298,7 +318,7 @@ async fn mark(server: &Server, target: &Target, version: Option<&str>) -> Result
         Ok((new, Warnings::new()))
     };
     let (bytes, _) =
-        change_object(server, target, Change::Internal, false, Tracking::Update(&writer()), change).await?;
+        change_object(server, user, target, Change::Internal, false, Tracking::Update(&writer()), change).await?;
     let pod: Value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
     Ok(pod["metadata"]["resourceVersion"].as_str().map(str::to_owned))
 }

@@ -1,5 +1,6 @@
 //! What the kinds do to objects.
 
+mod golden;
 mod workloads;
 
 use std::net::Ipv4Addr;

@@ -10,7 +10,7 @@ use corten_api::selector::Labels;
 use super::{CONTROLLER_UID, INDEXED, JOB_NAME, OLD_CONTROLLER_UID, OLD_JOB_NAME, is_indexed, policies};
 use crate::meta::label_problems;
 use crate::pods::template;
-use crate::{counts, selectors};
+use crate::{counts, label_selectors};
 
 const MOST_MANAGED_BY: usize = 63;
 /// Most pods of an indexed job at a time, and most indexes that may fail.
@@ -34,7 +34,7 @@ pub(super) fn validate(job: &Job, old: Option<&Job>, errs: &mut FieldErrors) {
     validate_any(spec, "spec", errs);
     match &spec.selector {
         None => errs.required("spec.selector", ""),
-        Some(selector) => selectors::validate(selector, "spec.selector", errs),
+        Some(selector) => label_selectors::validate(selector, "spec.selector", errs),
     }
     if let Some(Ok(parsed)) = spec.selector.as_ref().map(Labels::from_selector) {
         let labels = template::labels(&spec.template);

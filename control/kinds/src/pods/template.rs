@@ -8,7 +8,7 @@ use corten_api::meta::LabelSelector;
 use corten_api::selector::Labels;
 
 use super::{defaults, validate as pods};
-use crate::{counts, meta, selectors};
+use crate::{counts, label_selectors, meta};
 
 const NO_MATCH: &str = "`selector` does not match template `labels`";
 
@@ -57,17 +57,17 @@ pub(crate) fn validate_endless(template: &PodTemplateSpec, kind: &str, path: &st
 ///
 /// The types here do not tell a missing selector from an empty one: both are answered as upstream answers the first.
 pub(crate) fn validate_selector(selector: &LabelSelector, errs: &mut FieldErrors) {
-    if selectors::is_empty(selector) {
+    if label_selectors::is_empty(selector) {
         errs.required("spec.selector", "");
     }
-    selectors::validate(selector, "spec.selector", errs);
+    label_selectors::validate(selector, "spec.selector", errs);
 }
 
 /// The selector must find the pods of the template; one that is missing finds none.
 pub(crate) fn validate_match(selector: &LabelSelector, template: &PodTemplateSpec, path: &str, errs: &mut FieldErrors) {
     let labels = labels(template);
     let parsed = Labels::from_selector(selector);
-    if selectors::is_empty(selector) || parsed.is_ok_and(|parsed| !parsed.matches(&labels)) {
+    if label_selectors::is_empty(selector) || parsed.is_ok_and(|parsed| !parsed.matches(&labels)) {
         counts::invalid(format!("{path}.metadata.labels"), &labels, NO_MATCH, errs);
     }
 }
