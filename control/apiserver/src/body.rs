@@ -17,6 +17,10 @@ pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// An answer.
 pub(crate) type Answer = Response<Body>;
 
+/// Marks an answer whose body is the JSON of one object: it may be rewritten in another syntax.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Object;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A body that is there as a whole.
@@ -40,7 +44,14 @@ pub(crate) fn answer(code: StatusCode, kind: HeaderValue, body: Body) -> Answer 
 
 /// A JSON answer.
 pub(crate) fn json(code: StatusCode, bytes: impl Into<Bytes>) -> Answer {
-    answer(code, JSON, full(bytes))
+    object(code, full(bytes))
+}
+
+/// A JSON answer, of which the client may want another form.
+pub(crate) fn object(code: StatusCode, body: Body) -> Answer {
+    let mut answer = answer(code, JSON, body);
+    answer.extensions_mut().insert(Object);
+    answer
 }
 
 /// A JSON answer from a value.
@@ -73,7 +84,7 @@ pub(crate) fn status(status: &Status) -> Answer {
         None => (status.code == 429 || status.code == 503).then_some(1),
     };
     if let Some(seconds) = seconds {
-        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     answer
 }

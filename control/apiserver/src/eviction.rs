@@ -19,7 +19,7 @@ use crate::route::Target;
 use crate::server::Server;
 use crate::storage;
 use crate::subresources::success;
-use crate::verbs::{Change, DeleteOptions, change_object, delete_object, dry_run};
+use crate::verbs::{Change, DeleteOptions, Write, change_object, delete_object, dry_run};
 
 /// More evictions than the budget's controller can have missed: something is wrong.
 const MOST_DISRUPTED: usize = 2000;
@@ -121,7 +121,7 @@ fn read(server: &Server, request: &Request) -> Result<Value, Status> {
     if !request.body.windows(BETA.len()).any(|part| part == BETA.as_bytes()) {
         return Ok(objects::decode(server, request, &EVICTION)?.0);
     }
-    let (mut value, findings) = objects::parse(request)?;
+    let (mut value, findings) = objects::parse(server, request, (&EVICTION.api_version(), EVICTION.kind))?;
     if value["apiVersion"] == BETA {
         value["apiVersion"] = EVICTION.api_version().into();
     }
@@ -138,6 +138,7 @@ fn options(request: &Request, eviction: &Value) -> Result<DeleteOptions, Status>
         uid: text(&options["preconditions"]["uid"]),
         version: text(&options["preconditions"]["resourceVersion"]),
         dry_run: dry_run(request)? || own_dry_run,
+        ..DeleteOptions::default()
     })
 }
 
@@ -199,7 +200,9 @@ async fn take(
         objects::metadata(&mut new).shift_remove("resourceVersion");
         Ok((new, Warnings::new()))
     };
-    change_object(server, user, &budget, Change::Internal, dry_run, Tracking::Update(&writer()), change).await?;
+    let writer = writer();
+    let write = Write::new(user, dry_run, Tracking::Update(&writer));
+    change_object(server, &budget, Change::Internal, &write, change).await?;
     Ok(())
 }
 
@@ -317,8 +320,9 @@ async fn mark(
         }
         Ok((new, Warnings::new()))
     };
-    let (bytes, _) =
-        change_object(server, user, target, Change::Internal, false, Tracking::Update(&writer()), change).await?;
+    let writer = writer();
+    let write = Write::new(user, false, Tracking::Update(&writer));
+    let (bytes, _) = change_object(server, target, Change::Internal, &write, change).await?;
     let pod: Value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
     Ok(pod["metadata"]["resourceVersion"].as_str().map(str::to_owned))
 }

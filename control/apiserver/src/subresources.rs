@@ -18,7 +18,7 @@ use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
 use crate::token_request::{self, TOKEN_REQUEST};
-use crate::verbs::{Change, Patch, apply, apply_scale, change_object, dry_run, part_change};
+use crate::verbs::{Change, Patch, Write, apply, apply_scale, change_object, dry_run, part_change};
 use crate::{eviction, negotiate, node_proxy, storage};
 
 const fn names(group: &'static str, version: &'static str, kind: &'static str) -> Names {
@@ -91,8 +91,8 @@ async fn replace(server: &Server, request: &Request, target: &Target) -> Result<
         Ok((new, Vec::new()))
     };
     let writer = Writer::of(request, target)?;
-    let tracking = Tracking::Update(&writer);
-    let (bytes, _) = change_object(server, &request.user, target, what, dry_run(request)?, tracking, change).await?;
+    let write = Write::of(request, Tracking::Update(&writer))?;
+    let (bytes, _) = change_object(server, target, what, &write, change).await?;
     objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
 }
 
@@ -105,9 +105,8 @@ async fn patch(server: &Server, request: &Request, target: &Target) -> Result<An
     let writer = Writer::of(request, target)?;
     let patch = Patch::read(server, request)?;
     let change = |old: &Value| patch.apply(server, request, target.kind, old);
-    let tracking = Tracking::Update(&writer);
-    let (bytes, warnings) =
-        change_object(server, &request.user, target, what, dry_run(request)?, tracking, change).await?;
+    let write = Write::of(request, Tracking::Update(&writer))?;
+    let (bytes, warnings) = change_object(server, target, what, &write, change).await?;
     objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
 }
 
@@ -151,9 +150,8 @@ async fn rescale(server: &Server, request: &Request, target: &Target) -> Result<
         }
         Ok((new, Warnings::new()))
     };
-    let tracking = Tracking::Update(&writer);
-    let (bytes, _) =
-        change_object(server, &request.user, target, Change::Object, dry_run(request)?, tracking, change).await?;
+    let write = Write::of(request, Tracking::Update(&writer))?;
+    let (bytes, _) = change_object(server, target, Change::Object, &write, change).await?;
     Ok(body::value(StatusCode::OK, &scale(kind, &bytes)?))
 }
 
@@ -213,7 +211,8 @@ pub(crate) async fn bind(
         new["status"]["conditions"] = others.chain([condition]).collect::<Vec<_>>().into();
         Ok((new, Warnings::new()))
     };
-    change_object(server, user, target, Change::Internal, dry_run, Tracking::Unseen, change).await?;
+    let write = Write::new(user, dry_run, Tracking::Unseen);
+    change_object(server, target, Change::Internal, &write, change).await?;
     Ok(success())
 }
 

@@ -6,6 +6,8 @@ use corten_api::IntOrString;
 use corten_api::field::{FieldErrors, Problem};
 use serde::Serialize;
 
+use crate::selectors;
+
 const PERCENT: &str = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
 
 /// A number must not be negative.
@@ -97,7 +99,7 @@ fn shown(value: &impl Serialize) -> String {
 
 /// A value that is no scalar is not acceptable: it is shown as JSON.
 pub(crate) fn invalid(path: impl Into<String>, value: &impl Serialize, why: &str, errs: &mut FieldErrors) {
-    errs.push(path, Problem::Invalid(shown(value), why.to_owned()));
+    selectors::invalid_json(errs, path, value, why);
 }
 
 /// A value that was set once stays.

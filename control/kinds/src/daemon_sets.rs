@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::kind::Kind;
 use crate::pods::template;
 use crate::table::{NAME, age, column, containers, labels, number, selector, wide};
-use crate::{ColumnHead, Subresource, WriteContext, counts, label_selectors};
+use crate::{ColumnHead, Subresource, WriteContext, counts, selectors};
 
 const ROLLING: &str = "RollingUpdate";
 /// Counts the changes of the template. A field of the kind in versions before v1, and since then an annotation.
@@ -102,7 +102,7 @@ impl Kind for DaemonSets {
 
     fn validate(set: &DaemonSet, old: Option<&DaemonSet>, errs: &mut FieldErrors) {
         let Some(spec) = &set.spec else { return };
-        label_selectors::validate(&spec.selector, "spec.selector", errs);
+        selectors::labels(&spec.selector, "spec.selector", errs);
         template::validate_match(&spec.selector, &spec.template, "spec.template", errs);
         template::validate(&spec.template, "spec.template", errs);
         template::validate_endless(&spec.template, "DaemonSet", "spec.template", errs);

@@ -97,6 +97,10 @@ impl Kind for Deployments {
         template::validate_selector_change(&spec.selector, before, errs);
     }
 
+    fn warnings(new: &Deployment, old: Option<&Deployment>) -> Vec<String> {
+        old.map_or_else(|| template::name_warnings(&new.metadata), |_| Vec::new())
+    }
+
     fn validate_status(new: &Deployment, old: &Deployment, errs: &mut FieldErrors) {
         let status = new.status.clone().unwrap_or_default();
         let whole = |count: Option<i32>| count.map(i64::from);

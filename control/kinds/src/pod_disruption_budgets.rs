@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::kind::Kind;
 use crate::table::{NAME, age, column, number};
-use crate::{ColumnHead, Subresource, WriteContext, conditions, counts, label_selectors};
+use crate::{ColumnHead, Subresource, WriteContext, conditions, counts, selectors};
 
 pub(crate) struct PodDisruptionBudgets;
 
@@ -76,7 +76,7 @@ impl Kind for PodDisruptionBudgets {
             }
         }
         if let Some(selector) = &spec.selector {
-            label_selectors::validate(selector, "spec.selector", errs);
+            selectors::labels(selector, "spec.selector", errs);
         }
         let policies = ["AlwaysAllow", "IfHealthyBudget"];
         if let Some(policy) = &spec.unhealthy_pod_eviction_policy

@@ -79,6 +79,10 @@ impl Kind for ReplicaSets {
         template::validate_selector_change(&spec.selector, before, errs);
     }
 
+    fn warnings(new: &ReplicaSet, old: Option<&ReplicaSet>) -> Vec<String> {
+        old.map_or_else(|| template::name_warnings(&new.metadata), |_| Vec::new())
+    }
+
     fn validate_status(new: &ReplicaSet, _old: &ReplicaSet, errs: &mut FieldErrors) {
         let status = new.status.clone().unwrap_or_default();
         let parts = [

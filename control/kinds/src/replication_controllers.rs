@@ -99,6 +99,10 @@ impl Kind for ReplicationControllers {
         template::validate_endless(template, "ReplicationController", path, errs);
     }
 
+    fn warnings(new: &ReplicationController, old: Option<&ReplicationController>) -> Vec<String> {
+        old.map_or_else(|| template::name_warnings(&new.metadata), |_| Vec::new())
+    }
+
     fn validate_status(new: &ReplicationController, _old: &ReplicationController, errs: &mut FieldErrors) {
         let status = new.status.clone().unwrap_or_default();
         let parts = [

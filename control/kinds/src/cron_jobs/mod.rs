@@ -95,6 +95,14 @@ impl Kind for CronJobs {
             errs.invalid("metadata.name", name, format!("must be no more than {MOST_NAME} characters"));
         }
     }
+
+    fn warnings(new: &CronJob, old: Option<&CronJob>) -> Vec<String> {
+        let mut warnings = old.map_or_else(|| template::name_warnings(&new.metadata), |_| Vec::new());
+        if new.spec.schedule.contains("TZ") {
+            warnings.push("CRON_TZ or TZ used in spec.schedule is not officially supported, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details".to_owned());
+        }
+        warnings
+    }
 }
 
 fn validate_spec(spec: &CronJobSpec, old: Option<&CronJobSpec>, errs: &mut FieldErrors) {

@@ -115,6 +115,12 @@ impl Kind for Jobs {
         }
     }
 
+    fn warnings(new: &Job, old: Option<&Job>) -> Vec<String> {
+        let mut warnings = old.map_or_else(|| template::name_warnings(&new.metadata), |_| Vec::new());
+        warnings.extend(new.spec.as_ref().and_then(spec::warning));
+        warnings
+    }
+
     fn validate_status(new: &Job, old: &Job, errs: &mut FieldErrors) {
         status::validate(new, old, errs);
     }

@@ -10,7 +10,7 @@ use corten_api::selector::Labels;
 use super::{CONTROLLER_UID, INDEXED, JOB_NAME, OLD_CONTROLLER_UID, OLD_JOB_NAME, is_indexed, policies};
 use crate::meta::label_problems;
 use crate::pods::template;
-use crate::{counts, label_selectors};
+use crate::{counts, selectors};
 
 const MOST_MANAGED_BY: usize = 63;
 /// Most pods of an indexed job at a time, and most indexes that may fail.
@@ -28,13 +28,21 @@ pub(crate) fn default_conditions(spec: &mut JobSpec) {
     }
 }
 
+/// What the client is to be told of a job with so many indexes that they may be too many to list.
+pub(super) fn warning(spec: &JobSpec) -> Option<String> {
+    let many = spec.completions.is_some_and(|count| count > MOST_INDEXES)
+        && spec.parallelism.is_some_and(|count| count > MOST_OF_MANY);
+    let what = "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail";
+    (is_indexed(spec) && many).then(|| what.to_owned())
+}
+
 pub(super) fn validate(job: &Job, old: Option<&Job>, errs: &mut FieldErrors) {
     let Some(spec) = &job.spec else { return };
     validate_generated(job, spec, old, errs);
     validate_any(spec, "spec", errs);
     match &spec.selector {
         None => errs.required("spec.selector", ""),
-        Some(selector) => label_selectors::validate(selector, "spec.selector", errs),
+        Some(selector) => selectors::labels(selector, "spec.selector", errs),
     }
     if let Some(Ok(parsed)) = spec.selector.as_ref().map(Labels::from_selector) {
         let labels = template::labels(&spec.template);

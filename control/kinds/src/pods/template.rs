@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use corten_api::api::core::v1::PodTemplateSpec;
 use corten_api::field::FieldErrors;
-use corten_api::meta::LabelSelector;
+use corten_api::meta::{LabelSelector, ObjectMeta};
 use corten_api::selector::Labels;
 
 use super::{defaults, validate as pods};
-use crate::{counts, label_selectors, meta};
+use crate::{counts, meta, selectors};
 
 const NO_MATCH: &str = "`selector` does not match template `labels`";
 
@@ -57,17 +57,17 @@ pub(crate) fn validate_endless(template: &PodTemplateSpec, kind: &str, path: &st
 ///
 /// The types here do not tell a missing selector from an empty one: both are answered as upstream answers the first.
 pub(crate) fn validate_selector(selector: &LabelSelector, errs: &mut FieldErrors) {
-    if label_selectors::is_empty(selector) {
+    if selectors::is_empty(selector) {
         errs.required("spec.selector", "");
     }
-    label_selectors::validate(selector, "spec.selector", errs);
+    selectors::labels(selector, "spec.selector", errs);
 }
 
 /// The selector must find the pods of the template; one that is missing finds none.
 pub(crate) fn validate_match(selector: &LabelSelector, template: &PodTemplateSpec, path: &str, errs: &mut FieldErrors) {
     let labels = labels(template);
     let parsed = Labels::from_selector(selector);
-    if label_selectors::is_empty(selector) || parsed.is_ok_and(|parsed| !parsed.matches(&labels)) {
+    if selectors::is_empty(selector) || parsed.is_ok_and(|parsed| !parsed.matches(&labels)) {
         counts::invalid(format!("{path}.metadata.labels"), &labels, NO_MATCH, errs);
     }
 }
@@ -83,6 +83,17 @@ pub(crate) fn validate_plain_match(
     if !Labels::from_map(selector).matches(&labels) {
         counts::invalid(format!("{path}.metadata.labels"), &labels, NO_MATCH, errs);
     }
+}
+
+/// What the client is to be told of a new object's name, which the names of its pods begin with.
+pub(crate) fn name_warnings(metadata: &ObjectMeta) -> Vec<String> {
+    let problems = meta::label_problems(metadata.name.as_deref().unwrap_or_default());
+    if problems.is_empty() {
+        return problems;
+    }
+    let why =
+        "this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended";
+    vec![format!("metadata.name: {why}: [{}]", problems.join(" "))]
 }
 
 /// All rules of a template for replicas of a Deployment or ReplicaSet.
