@@ -37,7 +37,7 @@ async fn resources_are_listed_by_name_with_what_is_stored() {
     assert_eq!(find(&core, "bindings")["verbs"], json!(["create"]));
     assert_eq!(find(&core, "bindings")["storageVersionHash"], Value::Null, "nothing is stored");
     let (_, groups) = api.get("/apis").await;
-    assert_eq!(groups["groups"][0]["name"], "apps", "the preferred first");
+    assert_eq!(groups["groups"][0]["name"], "apiregistration.k8s.io", "in the order of KINDS");
     assert_eq!(api.get("/apis/apps").await.1["preferredVersion"]["groupVersion"], "apps/v1");
     let (_, paths) = api.get("/").await;
     for path in ["/apis/apps", "/apis/apps/v1", "/livez/ping", "/metrics", "/openapi/v3/apis/apps/v1"] {

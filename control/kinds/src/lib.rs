@@ -4,7 +4,9 @@
 //! defaulting, validation and update rules. Everything else (routes, discovery, OpenAPI, tables) derives from it.
 //! `KINDS` is the only list of all kinds.
 
+mod access_modes;
 mod admission;
+mod amounts;
 mod api_services;
 mod certificates;
 mod cluster_role_bindings;
@@ -14,8 +16,12 @@ mod config_maps;
 mod controller_revisions;
 mod counts;
 mod cron_jobs;
+mod csi_drivers;
+mod csi_nodes;
+mod csi_storage_capacities;
 mod daemon_sets;
 mod deployments;
+mod devices;
 mod endpoint_slices;
 mod endpoints;
 mod events;
@@ -25,29 +31,39 @@ mod horizontal_pod_autoscalers;
 mod jobs;
 mod kind;
 mod leases;
+mod limit_ranges;
 mod meta;
 mod namespaces;
 mod net;
 mod networking;
 mod nodes;
+mod persistent_volume_claims;
+mod persistent_volumes;
 mod pod_disruption_budgets;
 mod pod_templates;
 mod pods;
+mod priority_classes;
 mod rbac;
 mod replica_sets;
 mod replication_controllers;
+mod resource_quotas;
 mod role_bindings;
 mod roles;
+mod runtime_classes;
 mod secrets;
 mod selectors;
 mod service_accounts;
 mod services;
 mod stateful_sets;
+mod storage_classes;
 mod table;
 #[cfg(test)]
 mod tests;
+mod text;
 mod view;
 mod virtual_kinds;
+mod volume_attachments;
+mod volume_attributes_classes;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -60,6 +76,7 @@ use serde_json::Value;
 use kind::Erased;
 use view::Viewed;
 
+pub use priority_classes::SYSTEM_CLASSES;
 pub use virtual_kinds::VirtualKind;
 
 /// Every kind that is served, in the order of discovery.
@@ -70,11 +87,15 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &Erased(config_maps::ConfigMaps),
     &Erased(endpoints::EndpointsKind),
     &Erased(events::Events),
+    &Erased(limit_ranges::LimitRanges),
     &Erased(namespaces::Namespaces),
     &Erased(nodes::Nodes),
+    &Erased(persistent_volume_claims::PersistentVolumeClaims),
+    &Erased(persistent_volumes::PersistentVolumes),
     &Erased(pods::Pods),
     &Erased(pod_templates::PodTemplates),
     &Erased(replication_controllers::ReplicationControllers),
+    &Erased(resource_quotas::ResourceQuotas),
     &Erased(secrets::Secrets),
     &Erased(service_accounts::ServiceAccounts),
     &Erased(services::Services),
@@ -123,6 +144,22 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &Erased(pod_disruption_budgets::PodDisruptionBudgets),
     // discovery.k8s.io
     &Erased(endpoint_slices::EndpointSlices),
+    // storage.k8s.io
+    &Erased(csi_drivers::CsiDrivers),
+    &Erased(csi_nodes::CsiNodes),
+    &Erased(csi_storage_capacities::CsiStorageCapacities),
+    &Erased(storage_classes::StorageClasses),
+    &Erased(volume_attachments::VolumeAttachments),
+    &Erased(volume_attributes_classes::VolumeAttributesClasses),
+    // scheduling.k8s.io
+    &Erased(priority_classes::PriorityClasses),
+    // node.k8s.io
+    &Erased(runtime_classes::RuntimeClasses),
+    // resource.k8s.io
+    &Erased(devices::DeviceClasses),
+    &Erased(devices::ResourceClaims),
+    &Erased(devices::ResourceClaimTemplates),
+    &Erased(devices::ResourceSlices),
     // rbac.authorization.k8s.io
     &Erased(cluster_role_bindings::ClusterRoleBindings),
     &Erased(cluster_roles::ClusterRoles),

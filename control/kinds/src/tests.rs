@@ -1,6 +1,7 @@
 //! What the kinds do to objects.
 
 mod golden;
+mod storage;
 mod workloads;
 
 use std::net::Ipv4Addr;
