@@ -33,7 +33,7 @@ pub(super) fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// Names of the containers for which something holds.
-pub(super) fn named<'a>(pod: &'a Value, holds: impl Fn(&Value) -> bool) -> Vec<&'a str> {
+pub(super) fn named(pod: &Value, holds: impl Fn(&Value) -> bool) -> Vec<&str> {
     containers(pod).filter(|container| holds(container)).filter_map(|container| container["name"].as_str()).collect()
 }
 
