@@ -78,8 +78,12 @@ pub(crate) fn not_modified(etag: &str) -> Answer {
 pub(crate) fn status(status: &Status) -> Answer {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = value(code, &status.to_json());
-    let seconds = status.details.as_ref().and_then(|details| details["retryAfterSeconds"].as_u64());
-    if let Some(seconds) = seconds.or((status.code == 429 || status.code == 503).then_some(1)) {
+    // A refusal with details says itself when to come back, or that waiting will not help.
+    let seconds = match &status.details {
+        Some(details) => details["retryAfterSeconds"].as_u64(),
+        None => (status.code == 429 || status.code == 503).then_some(1),
+    };
+    if let Some(seconds) = seconds {
         answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     answer

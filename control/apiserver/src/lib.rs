@@ -14,6 +14,7 @@ mod bootstrap;
 mod canonical;
 mod components;
 mod discovery;
+mod eviction;
 mod filter;
 mod health;
 mod identity;

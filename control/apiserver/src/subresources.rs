@@ -18,17 +18,14 @@ use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
 use crate::token_request::{self, TOKEN_REQUEST};
-use crate::verbs::{
-    Change, DeleteOptions, Patch, Write, apply, apply_scale, change_object, delete_object, dry_run, part_change,
-};
-use crate::{negotiate, node_proxy, proxy, storage};
+use crate::verbs::{Change, Patch, Write, apply, apply_scale, change_object, dry_run, part_change};
+use crate::{eviction, negotiate, node_proxy, proxy, storage};
 
 const fn names(group: &'static str, version: &'static str, kind: &'static str) -> Names {
     Names { group, version, kind, plural: "", singular: "", short: &[], categories: &[] }
 }
 
 static BINDING: Names = names("", "v1", "Binding");
-static EVICTION: Names = names("policy", "v1", "Eviction");
 static SCALE: Names = names("autoscaling", "v1", "Scale");
 
 pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target, verb: &str) -> Result<Answer, Status> {
@@ -45,7 +42,7 @@ pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target, 
             let (binding, _) = objects::decode(server, &request, &BINDING)?;
             bind(server, &request.user, &target, &binding, dry_run(&request)?).await
         }
-        (Subresource::Eviction, "create") => evict(server, &request, &target).await,
+        (Subresource::Eviction, "create") => eviction::evict(server, &request, &target).await,
         (Subresource::Token, "create") => token(server, &request, &target),
         (Subresource::Log, "get") => node_proxy::logs(server, &request, &target).await,
         (Subresource::Exec | Subresource::Attach | Subresource::PortForward, "get" | "create") => {
@@ -220,27 +217,9 @@ pub(crate) async fn bind(
     Ok(success())
 }
 
-fn success() -> Answer {
+pub(crate) fn success() -> Answer {
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     body::value(StatusCode::CREATED, &status)
-}
-
-/// Deletes a pod on somebody's request. There are no disruption budgets yet that could object.
-async fn evict(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
-    let (eviction, _) = objects::decode(server, request, &EVICTION)?;
-    let options = &eviction["deleteOptions"];
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let options = DeleteOptions {
-        grace: options["gracePeriodSeconds"].as_i64(),
-        propagation: text(&options["propagationPolicy"]),
-        uid: text(&options["preconditions"]["uid"]),
-        version: text(&options["preconditions"]["resourceVersion"]),
-        dry_run: dry_run(request)?,
-        ..DeleteOptions::default()
-    };
-    let name = target.name.as_deref().unwrap_or_default();
-    delete_object(server, target.kind, target.namespace.as_deref(), name, &options).await?;
-    Ok(success())
 }
 
 /// A token for a service account.

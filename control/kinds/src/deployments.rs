@@ -1,16 +1,19 @@
 //! Deployments: replica sets over time, one after the other.
 
 use corten_api::IntOrString;
-use corten_api::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
+use corten_api::api::apps::v1::{
+    Deployment, DeploymentSpec, DeploymentStatus, DeploymentStrategy, RollingUpdateDeployment,
+};
 use corten_api::field::FieldErrors;
 use corten_api::names::Names;
+use corten_api::status::Status;
 use corten_base::Timestamp;
 use serde_json::{Value, json};
 
 use crate::kind::Kind;
 use crate::pods::template;
 use crate::table::{NAME, age, column, containers, number, selector, wide};
-use crate::{ColumnHead, Subresource};
+use crate::{ColumnHead, Subresource, WriteContext, counts};
 
 pub(crate) struct Deployments;
 
@@ -69,70 +72,89 @@ impl Kind for Deployments {
         template::default(&mut spec.template);
     }
 
+    fn prepare(new: &mut Deployment, old: Option<&Deployment>, _cx: &WriteContext<'_>) -> Result<(), Status> {
+        if old.is_none() {
+            new.status = Some(DeploymentStatus::default());
+        }
+        Ok(())
+    }
+
     fn validate(deployment: &Deployment, old: Option<&Deployment>, errs: &mut FieldErrors) {
         let Some(spec) = &deployment.spec else { return };
-        template::validate_count(spec.replicas, "spec.replicas", errs);
-        template::validate_count(spec.min_ready_seconds, "spec.minReadySeconds", errs);
-        template::validate_count(spec.revision_history_limit, "spec.revisionHistoryLimit", errs);
-        template::validate_count(spec.progress_deadline_seconds, "spec.progressDeadlineSeconds", errs);
+        counts::not_negative(spec.replicas, "spec.replicas", errs);
+        template::validate_selector(&spec.selector, errs);
+        template::validate_replicas(&spec.selector, &spec.template, errs);
+        validate_strategy(spec.strategy.as_ref(), errs);
+        counts::not_negative(spec.min_ready_seconds, "spec.minReadySeconds", errs);
+        counts::not_negative(spec.revision_history_limit, "spec.revisionHistoryLimit", errs);
+        counts::not_negative(spec.progress_deadline_seconds, "spec.progressDeadlineSeconds", errs);
         if let Some(deadline) = spec.progress_deadline_seconds
             && deadline <= spec.min_ready_seconds.unwrap_or(0)
         {
             errs.invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds");
         }
-        validate_strategy(spec.strategy.as_ref(), errs);
-        template::validate(&spec.selector, &spec.template, errs);
         let before = old.and_then(|old| old.spec.as_ref()).map(|spec| &spec.selector);
         template::validate_selector_change(&spec.selector, before, errs);
+    }
+
+    fn warnings(new: &Deployment, old: Option<&Deployment>) -> Vec<String> {
+        old.map_or_else(|| template::name_warnings(&new.metadata), |_| Vec::new())
+    }
+
+    fn validate_status(new: &Deployment, old: &Deployment, errs: &mut FieldErrors) {
+        let status = new.status.clone().unwrap_or_default();
+        let whole = |count: Option<i32>| count.map(i64::from);
+        let numbers = [
+            ("observedGeneration", status.observed_generation),
+            ("replicas", whole(status.replicas)),
+            ("updatedReplicas", whole(status.updated_replicas)),
+            ("readyReplicas", whole(status.ready_replicas)),
+            ("availableReplicas", whole(status.available_replicas)),
+            ("unavailableReplicas", whole(status.unavailable_replicas)),
+            ("terminatingReplicas", whole(status.terminating_replicas)),
+            ("collisionCount", whole(status.collision_count)),
+        ];
+        counts::none_negative("status", &numbers, errs);
+        let parts = [
+            ("updatedReplicas", status.updated_replicas),
+            ("readyReplicas", status.ready_replicas),
+            ("availableReplicas", status.available_replicas),
+        ];
+        let all = i64::from(status.replicas.unwrap_or(0));
+        counts::none_above(all, "cannot be greater than status.replicas", "status", &parts, errs);
+        let ready = i64::from(status.ready_replicas.unwrap_or(0));
+        counts::none_above(ready, "cannot be greater than readyReplicas", "status", &parts[2..], errs);
+        let before = old.status.as_ref().and_then(|status| status.collision_count);
+        counts::not_decremented(status.collision_count, before, "status.collisionCount", errs);
     }
 }
 
 fn validate_strategy(strategy: Option<&DeploymentStrategy>, errs: &mut FieldErrors) {
     let Some(strategy) = strategy else { return };
-    let path = "spec.strategy";
+    let path = "spec.strategy.rollingUpdate";
     match strategy.type_.as_deref().unwrap_or_default() {
         "Recreate" => {
             if strategy.rolling_update.is_some() {
-                let why = "may not be specified when strategy `type` is 'Recreate'";
-                errs.forbidden(format!("{path}.rollingUpdate"), why);
+                errs.forbidden(path, "may not be specified when strategy `type` is 'Recreate'");
             }
         }
-        "RollingUpdate" => {
-            let Some(rolling) = &strategy.rolling_update else {
-                return errs.required(format!("{path}.rollingUpdate"), "this should be defaulted and never be nil");
-            };
-            let unavailable =
-                amount(rolling.max_unavailable.as_ref(), &format!("{path}.rollingUpdate.maxUnavailable"), errs);
-            let surge = amount(rolling.max_surge.as_ref(), &format!("{path}.rollingUpdate.maxSurge"), errs);
-            if unavailable == Some(0) && surge == Some(0) {
-                let why = "may not be 0 when `maxSurge` is 0";
-                errs.invalid(format!("{path}.rollingUpdate.maxUnavailable"), 0, why);
-            }
-            if let Some(IntOrString::String(text)) = &rolling.max_unavailable
-                && unavailable.is_some_and(|percent| percent > 100)
-            {
-                errs.invalid(format!("{path}.rollingUpdate.maxUnavailable"), text, "must not be greater than 100%");
-            }
-        }
-        other => errs.not_supported(format!("{path}.type"), other, &["Recreate", "RollingUpdate"]),
+        "RollingUpdate" => match &strategy.rolling_update {
+            None => errs.required(path, "this should be defaulted and never be nil"),
+            Some(rolling) => validate_rolling(rolling, path, errs),
+        },
+        _ => counts::not_supported("spec.strategy", strategy, &["Recreate", "RollingUpdate"], errs),
     }
 }
 
-/// A number, or the number of a percentage; notes what is wrong with it.
-fn amount(value: Option<&IntOrString>, path: &str, errs: &mut FieldErrors) -> Option<i32> {
-    match value? {
-        IntOrString::Int(number) if *number < 0 => {
-            errs.invalid(path, number, "must be greater than or equal to 0");
-            None
-        }
-        IntOrString::Int(number) => Some(*number),
-        IntOrString::String(text) => match text.strip_suffix('%').and_then(|digits| digits.parse::<u16>().ok()) {
-            Some(percent) => Some(i32::from(percent)),
-            None => {
-                let why = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
-                errs.invalid(path, text, why);
-                None
-            }
-        },
+fn validate_rolling(rolling: &RollingUpdateDeployment, path: &str, errs: &mut FieldErrors) {
+    let (unavailable_path, surge_path) = (format!("{path}.maxUnavailable"), format!("{path}.maxSurge"));
+    let nothing = IntOrString::Int(0);
+    let unavailable = rolling.max_unavailable.as_ref().unwrap_or(&nothing);
+    let surge = rolling.max_surge.as_ref().unwrap_or(&nothing);
+    counts::amount(unavailable, &unavailable_path, errs);
+    counts::amount(surge, &surge_path, errs);
+    if counts::number(unavailable) == 0 && counts::number(surge) == 0 {
+        counts::invalid(&unavailable_path, unavailable, "may not be 0 when `maxSurge` is 0", errs);
     }
+    counts::at_most_all(unavailable, &unavailable_path, errs);
 }

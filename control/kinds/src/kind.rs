@@ -333,10 +333,7 @@ fn scale(object: &Value) -> Value {
     for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         put_or_remove(&mut meta, key, metadata.get(key));
     }
-    let selector = serde::Deserialize::deserialize(at(object, "spec.selector"))
-        .ok()
-        .and_then(|selector| corten_api::selector::Labels::from_selector(&selector).ok())
-        .map_or_else(String::new, |labels| labels.to_string());
+    let selector = scale_selector(at(object, "spec.selector"));
     json!({
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
@@ -344,4 +341,15 @@ fn scale(object: &Value) -> Value {
         "spec": {"replicas": object["spec"].get("replicas").unwrap_or(&json!(1))},
         "status": {"replicas": at(object, "status.replicas").as_i64().unwrap_or(0), "selector": selector},
     })
+}
+
+/// A selector in the text form that a Scale has. Replication controllers hold a plain map of labels.
+fn scale_selector(selector: &Value) -> String {
+    let parsed = match serde::Deserialize::deserialize(selector) {
+        Ok(labels) => Some(corten_api::selector::Labels::from_map(&labels)),
+        Err(_) => serde::Deserialize::deserialize(selector)
+            .ok()
+            .and_then(|selector| corten_api::selector::Labels::from_selector(&selector).ok()),
+    };
+    parsed.map_or_else(String::new, |labels| labels.to_string())
 }

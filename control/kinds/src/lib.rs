@@ -11,10 +11,15 @@ mod api_services;
 mod certificates;
 mod cluster_role_bindings;
 mod cluster_roles;
+mod conditions;
 mod config_maps;
+mod controller_revisions;
+mod counts;
+mod cron_jobs;
 mod csi_drivers;
 mod csi_nodes;
 mod csi_storage_capacities;
+mod daemon_sets;
 mod deployments;
 mod devices;
 mod endpoint_slices;
@@ -22,6 +27,8 @@ mod endpoints;
 mod events;
 mod events_k8s_io;
 mod flow;
+mod horizontal_pod_autoscalers;
+mod jobs;
 mod kind;
 mod leases;
 mod limit_ranges;
@@ -32,10 +39,13 @@ mod networking;
 mod nodes;
 mod persistent_volume_claims;
 mod persistent_volumes;
+mod pod_disruption_budgets;
+mod pod_templates;
 mod pods;
 mod priority_classes;
 mod rbac;
 mod replica_sets;
+mod replication_controllers;
 mod resource_quotas;
 mod role_bindings;
 mod roles;
@@ -44,6 +54,7 @@ mod secrets;
 mod selectors;
 mod service_accounts;
 mod services;
+mod stateful_sets;
 mod storage_classes;
 mod table;
 #[cfg(test)]
@@ -82,6 +93,8 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &Erased(persistent_volume_claims::PersistentVolumeClaims),
     &Erased(persistent_volumes::PersistentVolumes),
     &Erased(pods::Pods),
+    &Erased(pod_templates::PodTemplates),
+    &Erased(replication_controllers::ReplicationControllers),
     &Erased(resource_quotas::ResourceQuotas),
     &Erased(secrets::Secrets),
     &Erased(service_accounts::ServiceAccounts),
@@ -89,8 +102,11 @@ pub static KINDS: &[&dyn AnyKind] = &[
     // apiregistration.k8s.io
     &Erased(api_services::ApiServices),
     // apps
+    &Erased(controller_revisions::ControllerRevisions),
+    &Erased(daemon_sets::DaemonSets),
     &Erased(deployments::Deployments),
     &Erased(replica_sets::ReplicaSets),
+    &Erased(stateful_sets::StatefulSets),
     // authentication.k8s.io
     &virtual_kinds::SELF_SUBJECT_REVIEWS,
     &virtual_kinds::TOKEN_REVIEWS,
@@ -99,6 +115,12 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &virtual_kinds::SELF_SUBJECT_ACCESS_REVIEWS,
     &virtual_kinds::SELF_SUBJECT_RULES_REVIEWS,
     &virtual_kinds::SUBJECT_ACCESS_REVIEWS,
+    // autoscaling
+    &Erased(horizontal_pod_autoscalers::HorizontalPodAutoscalers),
+    &Viewed(horizontal_pod_autoscalers::HorizontalPodAutoscalersV1),
+    // batch
+    &Erased(cron_jobs::CronJobs),
+    &Erased(jobs::Jobs),
     // certificates.k8s.io
     &Erased(certificates::SigningRequests),
     // networking.k8s.io
@@ -118,6 +140,8 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &Erased(leases::Leases),
     // events.k8s.io
     &Viewed(events_k8s_io::GroupedEvents),
+    // policy
+    &Erased(pod_disruption_budgets::PodDisruptionBudgets),
     // discovery.k8s.io
     &Erased(endpoint_slices::EndpointSlices),
     // storage.k8s.io

@@ -1,15 +1,16 @@
 //! ReplicaSets: so many pods of one template.
 
-use corten_api::api::apps::v1::{ReplicaSet, ReplicaSetSpec};
+use corten_api::api::apps::v1::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus};
 use corten_api::field::FieldErrors;
 use corten_api::names::Names;
+use corten_api::status::Status;
 use corten_base::Timestamp;
 use serde_json::{Value, json};
 
 use crate::kind::Kind;
 use crate::pods::template;
 use crate::table::{NAME, age, column, containers, number, selector, wide};
-use crate::{ColumnHead, Subresource};
+use crate::{ColumnHead, Subresource, WriteContext, counts};
 
 pub(crate) struct ReplicaSets;
 
@@ -58,20 +59,53 @@ impl Kind for ReplicaSets {
     fn default(set: &mut ReplicaSet) {
         let spec = set.spec.get_or_insert_with(ReplicaSetSpec::default);
         spec.replicas.get_or_insert(1);
-        if let Some(template) = &mut spec.template {
-            template::default(template);
+        template::default(spec.template.get_or_insert_default());
+    }
+
+    fn prepare(new: &mut ReplicaSet, old: Option<&ReplicaSet>, _cx: &WriteContext<'_>) -> Result<(), Status> {
+        if old.is_none() {
+            new.status = Some(ReplicaSetStatus::default());
         }
+        Ok(())
     }
 
     fn validate(set: &ReplicaSet, old: Option<&ReplicaSet>, errs: &mut FieldErrors) {
         let Some(spec) = &set.spec else { return };
-        template::validate_count(spec.replicas, "spec.replicas", errs);
-        template::validate_count(spec.min_ready_seconds, "spec.minReadySeconds", errs);
-        match &spec.template {
-            Some(pods) => template::validate(&spec.selector, pods, errs),
-            None => errs.required("spec.template", ""),
-        }
+        counts::not_negative(spec.replicas, "spec.replicas", errs);
+        counts::not_negative(spec.min_ready_seconds, "spec.minReadySeconds", errs);
+        template::validate_selector(&spec.selector, errs);
+        template::validate_replicas(&spec.selector, &spec.template.clone().unwrap_or_default(), errs);
         let before = old.and_then(|old| old.spec.as_ref()).map(|spec| &spec.selector);
         template::validate_selector_change(&spec.selector, before, errs);
     }
+
+    fn warnings(new: &ReplicaSet, old: Option<&ReplicaSet>) -> Vec<String> {
+        old.map_or_else(|| template::name_warnings(&new.metadata), |_| Vec::new())
+    }
+
+    fn validate_status(new: &ReplicaSet, _old: &ReplicaSet, errs: &mut FieldErrors) {
+        let status = new.status.clone().unwrap_or_default();
+        let parts = [
+            ("fullyLabeledReplicas", status.fully_labeled_replicas),
+            ("readyReplicas", status.ready_replicas),
+            ("availableReplicas", status.available_replicas),
+        ];
+        validate_replicas(status.replicas, &parts, status.observed_generation, errs);
+        counts::not_negative(status.terminating_replicas, "status.terminatingReplicas", errs);
+    }
+}
+
+/// Counts of replicas hang together: of all, and of the labelled, ready and available ones, in this order.
+pub(crate) fn validate_replicas(
+    all: i32,
+    parts: &[(&str, Option<i32>); 3],
+    observed: Option<i64>,
+    errs: &mut FieldErrors,
+) {
+    counts::not_negative(Some(all), "status.replicas", errs);
+    counts::none_negative("status", &parts.map(|(field, count)| (field, count.map(i64::from))), errs);
+    counts::not_negative(observed, "status.observedGeneration", errs);
+    counts::none_above(i64::from(all), "cannot be greater than status.replicas", "status", parts, errs);
+    let ready = i64::from(parts[1].1.unwrap_or(0));
+    counts::none_above(ready, "cannot be greater than readyReplicas", "status", &parts[2..], errs);
 }

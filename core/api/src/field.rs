@@ -11,6 +11,8 @@ pub enum Problem {
     Required(String),
     /// The value is not acceptable: the value as shown, and why.
     Invalid(String, String),
+    /// The field as it is is not acceptable, and why: for values too large to show.
+    Unacceptable(String),
     /// The value is none of the supported ones: the value as shown, and those.
     NotSupported(String, Vec<String>),
     /// Another entry has this value.
@@ -31,7 +33,7 @@ impl Problem {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Required(_) => "FieldValueRequired",
-            Self::Invalid(..) => "FieldValueInvalid",
+            Self::Invalid(..) | Self::Unacceptable(_) => "FieldValueInvalid",
             Self::NotSupported(..) => "FieldValueNotSupported",
             Self::Duplicate(_) => "FieldValueDuplicate",
             Self::NotFound(_) => "FieldValueNotFound",
@@ -48,6 +50,7 @@ impl fmt::Display for Problem {
             Self::Required(why) if why.is_empty() => write!(f, "Required value"),
             Self::Required(why) => write!(f, "Required value: {why}"),
             Self::Invalid(value, why) => write!(f, "Invalid value: {value}: {why}"),
+            Self::Unacceptable(why) => write!(f, "Invalid value: {why}"),
             Self::NotSupported(value, supported) => {
                 let list: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();
                 write!(f, "Unsupported value: {value}: supported values: {}", list.join(", "))
@@ -94,6 +97,11 @@ impl FieldErrors {
     /// A value is not acceptable. Strings are shown in quotes, numbers bare.
     pub fn invalid(&mut self, field: impl Into<String>, value: impl fmt::Debug, why: impl Into<String>) {
         self.push(field, Problem::Invalid(format!("{value:?}"), why.into()));
+    }
+
+    /// A field as it is is not acceptable, whatever its value.
+    pub fn unacceptable(&mut self, field: impl Into<String>, why: impl Into<String>) {
+        self.push(field, Problem::Unacceptable(why.into()));
     }
 
     /// A value is none of the supported ones.

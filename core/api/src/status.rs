@@ -168,8 +168,12 @@ impl Status {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code,
         });
-        if let (Some(details), Some(map)) = (&self.details, object.as_object_mut()) {
+        let Some(map) = object.as_object_mut() else { return object };
+        if let Some(details) = &self.details {
             map.insert("details".into(), details.clone());
+        }
+        if self.reason.is_empty() {
+            map.shift_remove("reason");
         }
         object
     }
