@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use corten_api::status::Status;
-use corten_kinds::{AnyKind, KINDS};
+use corten_kinds::{AnyKind, KINDS, SYSTEM_CLASSES};
 use serde_json::{Value, json};
 
 use crate::identity::Identity;
@@ -21,6 +21,13 @@ pub(crate) async fn run(server: &Server) -> Result<(), Status> {
     for name in NAMESPACES {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         ensure(server, "Namespace", None, name, object, false).await?;
+    }
+    for (name, value, description) in SYSTEM_CLASSES {
+        let class = json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
+            "metadata": {"name": name}, "value": value, "description": description,
+        });
+        ensure(server, "PriorityClass", None, name, class, false).await?;
     }
     policy::reconcile(server).await?;
     let config = server.config();

@@ -301,10 +301,19 @@ fn aggregated_resource(kind: &'static dyn AnyKind) -> Value {
 
 /// Every path that is no object.
 fn paths() -> Answer {
-    let mut paths: Vec<String> =
-        ["/api", "/apis", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/version"]
-            .map(str::to_owned)
-            .into();
+    let mut paths: Vec<String> = [
+        "/.well-known/openid-configuration",
+        "/api",
+        "/apis",
+        "/metrics",
+        "/metrics/slis",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/version",
+    ]
+    .map(str::to_owned)
+    .into();
     paths.extend(health::paths());
     paths.extend(groups().into_iter().map(|group| format!("/apis/{group}")));
     for (group, version) in group_versions() {

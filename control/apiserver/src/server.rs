@@ -76,6 +76,8 @@ pub struct Server {
     stopping: CancellationToken,
     /// The lease on which short-lived objects of this minute hang.
     expiring: tokio::sync::Mutex<Option<(i64, LeaseId)>>,
+    /// Held by who writes with a charge: who would lose the race for a quota waits instead.
+    charging: tokio::sync::Mutex<()>,
 }
 
 /// Why a server cannot start.
@@ -109,6 +111,7 @@ impl Server {
             metrics: Arc::default(),
             stopping: CancellationToken::new(),
             expiring: tokio::sync::Mutex::default(),
+            charging: tokio::sync::Mutex::default(),
         });
         bootstrap::run(&server).await.map_err(StartError::Bootstrap)?;
         Ok(server)
@@ -192,6 +195,11 @@ impl Server {
         let lease = self.store().grant(time_to_live + Duration::from_secs(BUCKET.unsigned_abs())).await?;
         *current = Some((minute, lease));
         Ok(lease)
+    }
+
+    /// The turn of a write that charges a quota.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.charging.lock().await
     }
 
     /// Answers a request.

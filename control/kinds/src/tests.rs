@@ -1,5 +1,7 @@
 //! What the kinds do to objects.
 
+mod storage;
+
 use std::net::Ipv4Addr;
 
 use corten_api::status::Status;

@@ -18,6 +18,8 @@ use serde_json::Value;
 use crate::kind::{Kind, at, plain};
 use crate::{ColumnHead, Deletion, Subresource, WriteContext};
 
+pub(crate) use validate::toleration;
+
 pub(crate) struct Pods;
 
 impl Kind for Pods {

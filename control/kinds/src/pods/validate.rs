@@ -331,7 +331,7 @@ fn resources(container: &Container, path: &str, errs: &mut FieldErrors) {
     }
 }
 
-fn toleration(toleration: &Toleration, path: &str, errs: &mut FieldErrors) {
+pub(crate) fn toleration(toleration: &Toleration, path: &str, errs: &mut FieldErrors) {
     let key = toleration.key.as_deref().unwrap_or_default();
     let operator = toleration.operator.as_deref().unwrap_or("Equal");
     for why in Some(key).filter(|key| !key.is_empty()).map_or_else(Vec::new, label::key_problems) {
