@@ -67,6 +67,15 @@ impl Sandbox {
         Some(sandbox)
     }
 
+    /// The path that a variable of the environment names, for a client that only some tests need; `None` as in
+    /// [`Sandbox::new`].
+    pub fn client(variable: &str) -> Option<PathBuf> {
+        match given(variable) {
+            Some(path) => Some(path),
+            None => skip(&format!("needs ${variable} (cargo xtask test sets it)")).unwrap_or_else(|error| panic!("{error}")),
+        }
+    }
+
     fn make() -> Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
             return skip("needs root");
