@@ -143,6 +143,17 @@ pub(crate) fn spoken(
         Subresource::Exec => (("", "v1", "PodExecOptions"), &["create", "get"]),
         Subresource::Attach => (("", "v1", "PodAttachOptions"), &["create", "get"]),
         Subresource::PortForward => (("", "v1", "PodPortForwardOptions"), &["create", "get"]),
+        Subresource::EphemeralContainers | Subresource::Resize | Subresource::Approval => {
+            (own, &["get", "patch", "update"])
+        }
+        Subresource::Proxy => {
+            let options = match names.kind {
+                "Service" => "ServiceProxyOptions",
+                "Node" => "NodeProxyOptions",
+                _ => "PodProxyOptions",
+            };
+            (("", "v1", options), &["create", "delete", "get", "patch", "update"])
+        }
     }
 }
 
@@ -153,8 +164,11 @@ fn resources(group: &str, version: &str) -> Value {
         let namespaced = kind.scope() == Scope::Namespaced;
         let mut resource = json!({
             "name": names.plural, "singularName": names.singular, "namespaced": namespaced, "kind": names.kind,
-            "verbs": kind.verbs(), "storageVersionHash": hash(names.kind),
+            "verbs": kind.verbs(),
         });
+        if !kind.is_virtual() {
+            resource["storageVersionHash"] = storage_version_hash(kind).into();
+        }
         if !names.short.is_empty() {
             resource["shortNames"] = names.short.into();
         }
@@ -179,8 +193,11 @@ fn resources(group: &str, version: &str) -> Value {
     json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list})
 }
 
-fn hash(text: &str) -> String {
+/// Tells clients which resources are views of the same objects, and when the stored version changes.
+fn storage_version_hash(kind: &dyn AnyKind) -> String {
     use base64::Engine;
+    let stored = kind.stored();
+    let text = format!("{}/{}/{}", stored.group, stored.version, stored.kind);
     base64::engine::general_purpose::STANDARD.encode(&Sha256::digest(text)[..8])
 }
 

@@ -11,6 +11,7 @@ mod authenticate;
 mod authorize;
 mod body;
 mod bootstrap;
+mod components;
 mod discovery;
 mod identity;
 mod negotiate;
@@ -27,6 +28,7 @@ mod subresources;
 mod table;
 mod tokens;
 mod verbs;
+mod virtual_kinds;
 
 pub use body::Body;
 pub use identity::Identity;

@@ -89,6 +89,27 @@ pub(crate) fn decode(server: &Server, request: &Request, names: &Names) -> Resul
     conform(server, &request.query, names, value, findings)
 }
 
+/// The object in a body, held against the schema of its kind, as it is stored.
+pub(crate) fn decode_stored(
+    server: &Server,
+    request: &Request,
+    kind: &dyn AnyKind,
+) -> Result<(Value, Warnings), Status> {
+    let (value, warnings) = decode(server, request, kind.names())?;
+    Ok((kind.to_stored(value)?, warnings))
+}
+
+/// A stored object's bytes as the kind is served.
+pub(crate) fn served(kind: &dyn AnyKind, bytes: &Bytes) -> Result<Bytes, Status> {
+    if !kind.is_view() {
+        return Ok(bytes.clone());
+    }
+    let object = serde_json::from_slice(bytes).map_err(Status::internal)?;
+    // The order that stored objects have: what they are first.
+    let object = kind.to_served(object)?;
+    Ok(object.to_string().into())
+}
+
 /// Holds an object against the schema of its kind.
 pub(crate) fn conform(
     server: &Server,
@@ -230,9 +251,9 @@ pub(crate) fn show(
         }
         Shape::Metadata => value(code, form, &partial(form, bytes)?),
         Shape::Object | Shape::Discovery(_) if form.yaml => {
-            value(code, form, &serde_json::from_slice(bytes).map_err(Status::internal)?)
+            value(code, form, &serde_json::from_slice(&served(kind, bytes)?).map_err(Status::internal)?)
         }
-        Shape::Object | Shape::Discovery(_) => body::json(code, bytes.clone()),
+        Shape::Object | Shape::Discovery(_) => body::json(code, served(kind, bytes)?),
     };
     Ok(warned(answer, warnings))
 }

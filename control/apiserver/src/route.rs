@@ -38,6 +38,10 @@ pub(crate) fn subresource_name(subresource: Subresource) -> &'static str {
         Subresource::Exec => "exec",
         Subresource::Attach => "attach",
         Subresource::PortForward => "portforward",
+        Subresource::EphemeralContainers => "ephemeralcontainers",
+        Subresource::Resize => "resize",
+        Subresource::Approval => "approval",
+        Subresource::Proxy => "proxy",
     }
 }
 
@@ -69,6 +73,8 @@ pub(crate) fn route(path: &str) -> Result<Route, Status> {
         [plural] => (*plural, None, None),
         [plural, name] => (*plural, Some(*name), None),
         [plural, name, subresource] => (*plural, Some(*name), Some(*subresource)),
+        // Below a proxy is the world of somebody else's server.
+        [plural, name, "proxy", ..] => (*plural, Some(*name), Some("proxy")),
         _ => return Err(Status::no_such_path()),
     };
     let kind = find(plural).ok_or_else(Status::no_such_path)?;

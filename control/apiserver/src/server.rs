@@ -19,6 +19,7 @@ use rustls::server::danger::ClientCertVerifier;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Answer, Body};
+use crate::components::Components;
 use crate::identity::Identity;
 use crate::node_proxy::NodeDialer;
 use crate::openapi::OpenApi;
@@ -58,6 +59,7 @@ pub struct Server {
     tokens: Tokens,
     verifier: Arc<dyn ClientCertVerifier>,
     openapi: OnceLock<OpenApi>,
+    components: Components,
     /// Ends long requests when the server stops.
     stopping: CancellationToken,
     /// The lease on which short-lived objects of this minute hang.
@@ -86,6 +88,7 @@ impl Server {
             tokens,
             verifier,
             openapi: OnceLock::new(),
+            components: Components::default(),
             stopping: CancellationToken::new(),
             expiring: tokio::sync::Mutex::default(),
         });
@@ -130,6 +133,10 @@ impl Server {
 
     pub(crate) fn openapi(&self) -> &OpenApi {
         self.openapi.get_or_init(OpenApi::build)
+    }
+
+    pub(crate) fn components(&self) -> &Components {
+        &self.components
     }
 
     pub(crate) fn stopping(&self) -> CancellationToken {

@@ -17,7 +17,7 @@ use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
 use crate::tokens::{self, Bound, ISSUER, Subject};
-use crate::verbs::{Change, DeleteOptions, Patch, change_object, delete_object, dry_run, status_change};
+use crate::verbs::{Change, DeleteOptions, Patch, change_object, delete_object, dry_run, part_change};
 use crate::{negotiate, node_proxy, storage};
 
 const fn names(group: &'static str, version: &'static str, kind: &'static str) -> Names {
@@ -32,12 +32,17 @@ static TOKEN_REQUEST: Names = names("authentication.k8s.io", "v1", "TokenRequest
 pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target, verb: &str) -> Result<Answer, Status> {
     let Some(subresource) = target.subresource else { return Err(Status::no_such_path()) };
     match (subresource, verb) {
-        (Subresource::Status, "get") => whole(server, &request, &target),
-        (Subresource::Status | Subresource::Finalize, "update") => replace(server, &request, &target).await,
-        (Subresource::Status, "patch") => patch(server, &request, &target).await,
+        (subresource, "get") if is_part(subresource) => whole(server, &request, &target),
+        (subresource, "update") if is_part(subresource) || subresource == Subresource::Finalize => {
+            replace(server, &request, &target).await
+        }
+        (subresource, "patch") if is_part(subresource) => patch(server, &request, &target).await,
         (Subresource::Scale, "get") => scale_of(server, &target),
         (Subresource::Scale, "update" | "patch") => rescale(server, &request, &target).await,
-        (Subresource::Binding, "create") => bind(server, &request, &target).await,
+        (Subresource::Binding, "create") => {
+            let (binding, _) = objects::decode(server, &request, &BINDING)?;
+            bind(server, &target, &binding, dry_run(&request)?).await
+        }
         (Subresource::Eviction, "create") => evict(server, &request, &target).await,
         (Subresource::Token, "create") => token(server, &request, &target),
         (Subresource::Log, "get") => node_proxy::logs(server, &request, &target).await,
@@ -46,6 +51,14 @@ pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target, 
         }
         _ => Err(Status::method_not_allowed()),
     }
+}
+
+/// Whether a subresource is read and written like its object, of which it is a part.
+fn is_part(subresource: Subresource) -> bool {
+    matches!(
+        subresource,
+        Subresource::Status | Subresource::EphemeralContainers | Subresource::Resize | Subresource::Approval
+    )
 }
 
 fn stored(server: &Server, target: &Target) -> Result<Bytes, Status> {
@@ -63,9 +76,9 @@ fn whole(server: &Server, request: &Request, target: &Target) -> Result<Answer, 
 
 async fn replace(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(ACCEPT))?;
-    let (object, warnings) = objects::decode(server, request, target.kind.names())?;
+    let (object, warnings) = objects::decode_stored(server, request, target.kind)?;
     let finalize = target.subresource == Some(Subresource::Finalize);
-    let what = if finalize { Change::Internal } else { Change::Status };
+    let what = part_change(target.subresource.unwrap_or(Subresource::Status));
     let change = |old: &Value| {
         if !finalize {
             return Ok((object.clone(), Vec::new()));
@@ -85,7 +98,7 @@ async fn replace(server: &Server, request: &Request, target: &Target) -> Result<
 async fn patch(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(ACCEPT))?;
     let patch = Patch::read(server, request)?;
-    let what = status_change(target.subresource.unwrap_or(Subresource::Status));
+    let what = part_change(target.subresource.unwrap_or(Subresource::Status));
     let change = |old: &Value| patch.apply(server, request, target.kind, old);
     let (bytes, warnings) = change_object(server, target, what, dry_run(request)?, change).await?;
     objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
@@ -131,8 +144,7 @@ async fn rescale(server: &Server, request: &Request, target: &Target) -> Result<
 }
 
 /// Puts a pod on a node.
-async fn bind(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
-    let (binding, _) = objects::decode(server, request, &BINDING)?;
+pub(crate) async fn bind(server: &Server, target: &Target, binding: &Value, dry_run: bool) -> Result<Answer, Status> {
     let name = target.name.as_deref().unwrap_or_default();
     let names = target.kind.names();
     let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
@@ -181,7 +193,7 @@ async fn bind(server: &Server, request: &Request, target: &Target) -> Result<Ans
         new["status"]["conditions"] = others.chain([condition]).collect::<Vec<_>>().into();
         Ok((new, Warnings::new()))
     };
-    change_object(server, target, Change::Internal, dry_run(request)?, change).await?;
+    change_object(server, target, Change::Internal, dry_run, change).await?;
     Ok(success())
 }
 

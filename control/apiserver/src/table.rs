@@ -47,7 +47,7 @@ fn rows(
     for bytes in objects {
         let object = match include {
             Some("None") => Value::Null,
-            Some("Object") => serde_json::from_slice(bytes).map_err(Status::internal)?,
+            Some("Object") => serde_json::from_slice(&objects::served(kind, bytes)?).map_err(Status::internal)?,
             _ => objects::partial(form, bytes)?,
         };
         if let ([_], true) = (objects, metadata.get("resourceVersion").is_none()) {

@@ -1,5 +1,6 @@
 //! Empties namespaces that are being deleted, then lets them go.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use corten_api::api::core::v1::{Namespace, Pod};
@@ -70,12 +71,15 @@ async fn namespaced_paths(client: &Client, namespace: &str) -> Result<Vec<String
     {
         roots.push(format!("/apis/{version}"));
     }
-    let mut paths = Vec::new();
+    let (mut paths, mut seen) = (Vec::new(), HashSet::new());
     for root in roots {
         let list = request(client, http::Method::GET, &root, Vec::new()).await?;
         for resource in list["resources"].as_array().into_iter().flatten() {
             let deletable = resource["verbs"].as_array().into_iter().flatten().any(|verb| verb == "deletecollection");
-            if resource["namespaced"] == true && deletable {
+            // Other views of the same objects need no second deletion; the hash of what is stored tells.
+            let stored = resource["storageVersionHash"].as_str().unwrap_or_default().to_owned();
+            let is_new = stored.is_empty() || seen.insert(stored);
+            if resource["namespaced"] == true && deletable && is_new {
                 paths.push(format!("{root}/namespaces/{namespace}/{}", resource["name"].as_str().unwrap_or_default()));
             }
         }

@@ -25,6 +25,7 @@ impl Kind for EndpointsKind {
         categories: &[],
     };
     const STORAGE: &'static str = "services/endpoints";
+    const CREATE_ON_UPDATE: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[NAME, column("Endpoints"), column("Age")];
 
     fn cells(endpoints: &Endpoints, now: Timestamp) -> Vec<Value> {

@@ -27,6 +27,7 @@ impl Kind for Events {
         short: &["ev"],
         categories: &[],
     };
+    const CREATE_ON_UPDATE: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[
         column("Last Seen"),
         column("Type"),

@@ -34,6 +34,12 @@ pub(crate) trait Kind: Sync + 'static {
     const TIME_TO_LIVE: Option<Duration> = None;
     /// Whether a collection can be deleted at one go.
     const DELETE_COLLECTION: bool = true;
+    /// Whether a PUT creates an object that is not there.
+    const CREATE_ON_UPDATE: bool = false;
+    /// Whether a deletion that says nothing of dependents lets them go instead of deleting them.
+    const ORPHAN_DEPENDENTS: bool = false;
+    /// Whether a deletion is answered with the object; others say `Success` and whom it befell.
+    const SHOW_DELETED: bool = false;
 
     /// One cell per column.
     fn cells(object: &Self::Object, now: Timestamp) -> Vec<Value>;
@@ -45,6 +51,22 @@ pub(crate) trait Kind: Sync + 'static {
     }
     /// What is wrong with the object, or with the change.
     fn validate(_new: &Self::Object, _old: Option<&Self::Object>, _errs: &mut FieldErrors) {}
+    /// Takes away what a write of the status may not set. All but status and metadata is the old object's already.
+    fn prepare_status(_new: &mut Self::Object, _old: &Self::Object, _cx: &WriteContext<'_>) -> Result<(), Status> {
+        Ok(())
+    }
+    /// The object to store after a write to one of its parts (`/ephemeralcontainers`, `/resize`, `/approval`), made of
+    /// the stored one and what the client sent. `None`, the default, takes metadata and status as `/status` does.
+    fn part(
+        _part: Subresource,
+        _new: &Self::Object,
+        _old: &Self::Object,
+        _cx: &WriteContext<'_>,
+    ) -> Result<Option<Self::Object>, Status> {
+        Ok(None)
+    }
+    /// What is wrong with the change of a part.
+    fn validate_part(_part: Subresource, _new: &Self::Object, _old: &Self::Object, _errs: &mut FieldErrors) {}
     /// What is wrong with the change of a status.
     fn validate_status(_new: &Self::Object, _old: &Self::Object, _errs: &mut FieldErrors) {}
     /// See [`AnyKind::deletion`].
@@ -85,13 +107,24 @@ pub(crate) fn plain(value: &Value) -> String {
 pub(crate) struct Erased<K>(pub(crate) K);
 
 impl<K: Kind> Erased<K> {
-    fn typed(value: &Value) -> Result<K::Object, Status> {
+    pub(crate) fn typed(value: &Value) -> Result<K::Object, Status> {
         // Conforming to the schema is checked before; what is left are values that the type cannot hold.
         serde::Deserialize::deserialize(value).map_err(|error: serde_json::Error| {
             let version = K::NAMES.version;
             let kind = K::NAMES.kind;
             Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {error}"))
         })
+    }
+
+    /// The object as it is stored, with its generation one up if the spec is another one.
+    fn counted(object: &K::Object, old_object: &K::Object, old: &Value) -> Result<Value, Status> {
+        let mut new = serde_json::to_value(object).map_err(Status::internal)?;
+        if K::GENERATION {
+            let before = old_object.metadata().generation.unwrap_or(1);
+            let changed = new.get("spec") != old.get("spec") && spec_of(&new) != spec_of(&renewed::<K>(old)?);
+            set_generation(&mut new, before + i64::from(changed));
+        }
+        Ok(new)
     }
 
     fn invalid(object: &K::Object, errs: &FieldErrors) -> Result<(), Status> {
@@ -165,28 +198,42 @@ impl<K: Kind> AnyKind for Erased<K> {
                 meta::validate_update(object.metadata(), old_object.metadata(), &mut errs);
                 K::validate(&object, Some(&old_object), &mut errs);
                 Self::invalid(&object, &errs)?;
-                let mut new = serde_json::to_value(&object).map_err(Status::internal)?;
-                if K::GENERATION {
-                    let before = old_object.metadata().generation.unwrap_or(1);
-                    let changed = new.get("spec") != old.get("spec") && spec_of(&new) != spec_of(&renewed::<K>(old)?);
-                    set_generation(&mut new, before + i64::from(changed));
-                }
-                Ok(new)
+                Self::counted(&object, &old_object, old)
             }
             Operation::UpdateStatus { old } => {
-                let mut merged = old.clone();
-                if let Some(map) = merged.as_object_mut() {
-                    put_or_remove(map, "status", new.get("status"));
-                    if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
-                        put_or_remove(metadata, "managedFields", new["metadata"].get("managedFields"));
-                    }
-                }
-                let (object, old_object) = (Self::typed(&merged)?, Self::typed(old)?);
+                let (mut object, old_object) = (Self::typed(&with_status_of(old, &new))?, Self::typed(old)?);
+                K::prepare_status(&mut object, &old_object, cx)?;
+                meta::validate(object.metadata(), K::SCOPE, K::NAME_RULE, &mut errs);
+                meta::validate_update(object.metadata(), old_object.metadata(), &mut errs);
                 K::validate_status(&object, &old_object, &mut errs);
                 Self::invalid(&object, &errs)?;
                 serde_json::to_value(&object).map_err(Status::internal)
             }
+            Operation::UpdatePart { old, part } => {
+                let (given, old_object) = (Self::typed(&new)?, Self::typed(old)?);
+                let object = match K::part(part, &given, &old_object, cx)? {
+                    Some(object) => object,
+                    None => Self::typed(&with_status_of(old, &new))?,
+                };
+                meta::validate(object.metadata(), K::SCOPE, K::NAME_RULE, &mut errs);
+                meta::validate_update(object.metadata(), old_object.metadata(), &mut errs);
+                K::validate_part(part, &object, &old_object, &mut errs);
+                Self::invalid(&object, &errs)?;
+                Self::counted(&object, &old_object, old)
+            }
         }
+    }
+
+    fn creates_on_update(&self) -> bool {
+        K::CREATE_ON_UPDATE
+    }
+
+    fn orphans_dependents(&self) -> bool {
+        K::ORPHAN_DEPENDENTS
+    }
+
+    fn shows_deleted(&self) -> bool {
+        K::SHOW_DELETED
     }
 
     fn deletion(&self, object: &Value, grace: Option<i64>) -> Deletion {
@@ -224,6 +271,16 @@ impl<K: Kind> AnyKind for Erased<K> {
     fn time_to_live(&self) -> Option<Duration> {
         K::TIME_TO_LIVE
     }
+}
+
+/// The old object with the status and the metadata of the new one.
+fn with_status_of(old: &Value, new: &Value) -> Value {
+    let mut merged = old.clone();
+    if let Some(map) = merged.as_object_mut() {
+        put_or_remove(map, "status", new.get("status"));
+        put_or_remove(map, "metadata", new.get("metadata"));
+    }
+    merged
 }
 
 /// A stored object as the defaults of today would have it: a default that came in later is no change by the client.

@@ -9,6 +9,7 @@ mod deployments;
 mod endpoint_slices;
 mod endpoints;
 mod events;
+mod events_k8s_io;
 mod kind;
 mod leases;
 mod meta;
@@ -22,6 +23,8 @@ mod services;
 mod table;
 #[cfg(test)]
 mod tests;
+mod view;
+mod virtual_kinds;
 
 use corten_api::names::{Names, Scope};
 use corten_api::status::Status;
@@ -29,10 +32,15 @@ use corten_base::Timestamp;
 use serde_json::Value;
 
 use kind::Erased;
+use view::Viewed;
+
+pub use virtual_kinds::VirtualKind;
 
 /// Every kind that is served, in the order of discovery.
 pub static KINDS: &[&dyn AnyKind] = &[
     // core
+    &virtual_kinds::BINDINGS,
+    &virtual_kinds::COMPONENT_STATUSES,
     &Erased(config_maps::ConfigMaps),
     &Erased(endpoints::EndpointsKind),
     &Erased(events::Events),
@@ -45,8 +53,18 @@ pub static KINDS: &[&dyn AnyKind] = &[
     // apps
     &Erased(deployments::Deployments),
     &Erased(replica_sets::ReplicaSets),
+    // authentication.k8s.io
+    &virtual_kinds::SELF_SUBJECT_REVIEWS,
+    &virtual_kinds::TOKEN_REVIEWS,
+    // authorization.k8s.io
+    &virtual_kinds::LOCAL_SUBJECT_ACCESS_REVIEWS,
+    &virtual_kinds::SELF_SUBJECT_ACCESS_REVIEWS,
+    &virtual_kinds::SELF_SUBJECT_RULES_REVIEWS,
+    &virtual_kinds::SUBJECT_ACCESS_REVIEWS,
     // coordination.k8s.io
     &Erased(leases::Leases),
+    // events.k8s.io
+    &Viewed(events_k8s_io::GroupedEvents),
     // discovery.k8s.io
     &Erased(endpoint_slices::EndpointSlices),
 ];
@@ -87,6 +105,14 @@ pub enum Subresource {
     Attach,
     /// `/portforward` of pods.
     PortForward,
+    /// get, update and patch of `/ephemeralcontainers` of pods.
+    EphemeralContainers,
+    /// get, update and patch of `/resize` of pods.
+    Resize,
+    /// get, update and patch of `/approval` of certificate signing requests.
+    Approval,
+    /// Every method on `/proxy` and what is below it: the HTTP server behind a pod, a service or a node.
+    Proxy,
 }
 
 /// What a write is.
@@ -99,10 +125,17 @@ pub enum Operation<'a> {
         /// The stored object.
         old: &'a Value,
     },
-    /// A change of the status (nothing else).
+    /// A change of the status (besides it, only of metadata).
     UpdateStatus {
         /// The stored object.
         old: &'a Value,
+    },
+    /// A change through another subresource, of that part of the object that the kind says.
+    UpdatePart {
+        /// The stored object.
+        old: &'a Value,
+        /// Which subresource.
+        part: Subresource,
     },
 }
 
@@ -138,9 +171,45 @@ pub trait Claims: Send + Sync {
 }
 
 /// A kind with its type erased: what the API server's pipeline works with. Objects are JSON values here.
+///
+/// One kind can be served in several versions, or in two groups (events). One of them, the hub, is stored; the others
+/// are views of it. The pipeline works on stored objects: what comes in goes through [`AnyKind::to_stored`] once, what
+/// goes out through [`AnyKind::to_served`]; every other function here takes and gives stored objects.
 pub trait AnyKind: Sync {
-    /// Names.
+    /// Names under which the kind is served here.
     fn names(&self) -> &'static Names;
+    /// Names of the version that is stored: the same, unless this is a view.
+    fn stored(&self) -> &'static Names {
+        self.names()
+    }
+    /// Whether this is a view of objects that are stored in another version.
+    fn is_view(&self) -> bool {
+        false
+    }
+    /// An object of the served version as the stored one, with the defaults that only the served version has.
+    fn to_stored(&self, object: Value) -> Result<Value, Status> {
+        Ok(object)
+    }
+    /// A stored object as the served version shows it.
+    fn to_served(&self, object: Value) -> Result<Value, Status> {
+        Ok(object)
+    }
+    /// Whether nothing of this kind is stored: the API server answers its requests by other means.
+    fn is_virtual(&self) -> bool {
+        false
+    }
+    /// Whether a PUT creates an object that is not there.
+    fn creates_on_update(&self) -> bool {
+        false
+    }
+    /// Whether a deletion that says nothing of dependents lets them go instead of deleting them.
+    fn orphans_dependents(&self) -> bool {
+        false
+    }
+    /// Whether a deletion is answered with the object.
+    fn shows_deleted(&self) -> bool {
+        false
+    }
     /// Scope.
     fn scope(&self) -> Scope;
     /// Subresources.

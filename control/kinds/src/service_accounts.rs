@@ -24,6 +24,7 @@ impl Kind for ServiceAccounts {
         categories: &[],
     };
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Token];
+    const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[NAME, number("Secrets"), column("Age")];
 
     fn cells(account: &ServiceAccount, now: Timestamp) -> Vec<Value> {

@@ -35,6 +35,8 @@ impl Kind for Services {
     };
     const STORAGE: &'static str = "services/specs";
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const CREATE_ON_UPDATE: bool = true;
+    const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[
         NAME,
         column("Type"),

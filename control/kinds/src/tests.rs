@@ -56,7 +56,7 @@ fn deployment() -> Value {
 fn every_kind_is_declared_whole() {
     let now = "2026-01-01T00:00:00Z".parse().expect("a time");
     for kind in KINDS {
-        let names = kind.names();
+        let names = kind.stored();
         let empty = json!({"apiVersion": names.api_version(), "kind": names.kind, "metadata": {"name": "a"},
             "involvedObject": {}, "addressType": "IPv4", "endpoints": []});
         let cells = kind.cells(empty.to_string().as_bytes(), now).expect("cells of an empty object");

@@ -22,7 +22,7 @@ const ATTEMPTS: u32 = 8;
 pub(super) async fn create(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(http::header::ACCEPT))?;
     let dry_run = dry_run(request)?;
-    let (object, warnings) = objects::decode(server, request, target.kind.names())?;
+    let (object, warnings) = objects::decode_stored(server, request, target.kind)?;
     let bytes = create_object(server, target.kind, target.namespace.as_deref(), object, &request.user, dry_run).await?;
     objects::show(server, request, form, target.kind, &bytes, StatusCode::CREATED, &warnings)
 }

@@ -115,8 +115,7 @@ pub(super) async fn delete(server: &Server, request: &Request, target: &Target) 
             objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &Vec::new())
         }
         Deleted::Gone(bytes) => {
-            // Pods tell their last state, as upstream; the others that they are gone.
-            if target.kind.names().kind == "Pod" {
+            if target.kind.shows_deleted() {
                 return objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &Vec::new());
             }
             let object: Value = serde_json::from_slice(&bytes).map_err(Status::internal)?;

@@ -16,11 +16,12 @@ use crate::body::Answer;
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
-use crate::{authorize, subresources};
+use crate::{authorize, subresources, virtual_kinds};
 
 pub(crate) use create::create_object;
 pub(crate) use delete::{Options as DeleteOptions, delete_object};
-pub(crate) use update::{Change, Patch, change_object, status_change};
+pub(crate) use read::answer as list_answer;
+pub(crate) use update::{Change, Patch, change_object, part_change};
 
 /// Runs a request on objects.
 pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target) -> Result<Answer, Status> {
@@ -40,6 +41,9 @@ pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target) 
     authorize::resource(&request.user, verb, &target)?;
     if target.subresource.is_none() && !target.kind.verbs().contains(&verb) {
         return Err(Status::method_not_allowed());
+    }
+    if target.kind.is_virtual() {
+        return virtual_kinds::run(server, request, target, verb).await;
     }
     if target.subresource.is_some() {
         return subresources::run(server, request, target, verb).await;

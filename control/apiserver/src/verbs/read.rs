@@ -70,7 +70,7 @@ pub(super) async fn list(server: &Server, request: &Request, target: &Target) ->
     answer(server, request, form, target, &items, &metadata)
 }
 
-fn answer(
+pub(crate) fn answer(
     server: &Server,
     request: &Request,
     form: Form,
@@ -92,12 +92,21 @@ fn answer(
             Ok(objects::value(StatusCode::OK, form, &list))
         }
         Shape::Object | Shape::Discovery(_) if form.yaml => {
-            let items: Result<Vec<Value>, _> = items.iter().map(|bytes| serde_json::from_slice(bytes)).collect();
-            let items = items.map_err(Status::internal)?;
+            let items = items.iter().map(|bytes| {
+                serde_json::from_slice::<Value>(&objects::served(target.kind, bytes)?).map_err(Status::internal)
+            });
+            let items = items.collect::<Result<Vec<_>, _>>()?;
             let list = json!({"kind": kind, "apiVersion": version, "metadata": metadata, "items": items});
             Ok(objects::value(StatusCode::OK, form, &list))
         }
         Shape::Object | Shape::Discovery(_) => {
+            let converted: Vec<Bytes>;
+            let items = if target.kind.is_view() {
+                converted = items.iter().map(|item| objects::served(target.kind, item)).collect::<Result<_, _>>()?;
+                converted.as_slice()
+            } else {
+                items
+            };
             let size: usize = items.iter().map(|item| item.len() + 1).sum();
             let mut bytes = BytesMut::with_capacity(size + 256);
             let head = json!({"kind": kind, "apiVersion": version, "metadata": metadata}).to_string();

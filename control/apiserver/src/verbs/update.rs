@@ -10,7 +10,7 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
-use super::create::taken;
+use super::create::{create_object, taken};
 use super::dry_run;
 use crate::body::Answer;
 use crate::negotiate;
@@ -25,10 +25,30 @@ const ATTEMPTS: u32 = 16;
 
 pub(super) async fn update(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(http::header::ACCEPT))?;
-    let (object, warnings) = objects::decode(server, request, target.kind.names())?;
+    let (object, warnings) = objects::decode_stored(server, request, target.kind)?;
     let change = |_: &Value| Ok((object.clone(), Vec::new()));
-    let (bytes, _) = change_object(server, target, Change::Object, dry_run(request)?, change).await?;
-    objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
+    let dry_run = dry_run(request)?;
+    let (code, bytes) = match change_object(server, target, Change::Object, dry_run, change).await {
+        Ok((bytes, _)) => (StatusCode::OK, bytes),
+        Err(status) if status.code == 404 && target.kind.creates_on_update() => {
+            (StatusCode::CREATED, create_named(server, request, target, object, dry_run).await?)
+        }
+        Err(status) => return Err(status),
+    };
+    objects::show(server, request, form, target.kind, &bytes, code, &warnings)
+}
+
+/// Creates what a PUT did not find.
+async fn create_named(
+    server: &Server,
+    request: &Request,
+    target: &Target,
+    mut object: Value,
+    dry_run: bool,
+) -> Result<Bytes, Status> {
+    check_identity(target, &object)?;
+    objects::metadata(&mut object).shift_remove("resourceVersion");
+    create_object(server, target.kind, target.namespace.as_deref(), object, &request.user, dry_run).await
 }
 
 pub(super) async fn patch(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
@@ -46,6 +66,8 @@ pub(crate) enum Change {
     Object,
     /// The status.
     Status,
+    /// What one of the other subresources is about, by the kind's own rules.
+    Part(Subresource),
     /// Something that a subresource decides; the kind's rules are not asked.
     Internal,
 }
@@ -77,6 +99,7 @@ pub(crate) async fn change_object(
         let new = match what {
             Change::Object => kind.process(new, Operation::Update { old: &old }, &cx)?,
             Change::Status => kind.process(new, Operation::UpdateStatus { old: &old }, &cx)?,
+            Change::Part(part) => kind.process(new, Operation::UpdatePart { old: &old, part }, &cx)?,
             Change::Internal => new,
         };
         // Both have the resourceVersion of the old one, so that this tells whether anything changed.
@@ -125,30 +148,10 @@ pub(super) fn is_released(kind: &dyn AnyKind, object: &Value) -> bool {
 fn keep_metadata(kind: &dyn AnyKind, target: &Target, old: &Value, new: &mut Value) -> Result<(), Status> {
     let names = kind.names();
     let name = target.name.as_deref().unwrap_or_default();
-    new["apiVersion"] = names.api_version().into();
-    new["kind"] = names.kind.into();
+    new["apiVersion"] = kind.stored().api_version().into();
+    new["kind"] = kind.stored().kind.into();
+    check_identity(target, new)?;
     let metadata = objects::metadata(new);
-    match metadata.get("name").and_then(Value::as_str).unwrap_or_default() {
-        "" => {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
-            )));
-        }
-        own if own != name => {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({own}) does not match the name on the URL ({name})"
-            )));
-        }
-        _ => {}
-    }
-    if let (Some(own), Some(namespace)) = (metadata.get("namespace").and_then(Value::as_str), &target.namespace)
-        && !own.is_empty()
-        && own != namespace
-    {
-        return Err(Status::bad_request(format!(
-            "the namespace of the object ({own}) does not match the namespace on the request ({namespace})"
-        )));
-    }
     let before = &old["metadata"];
     if let Some(uid) = metadata.get("uid").and_then(Value::as_str)
         && !uid.is_empty()
@@ -177,6 +180,34 @@ fn keep_metadata(kind: &dyn AnyKind, target: &Target, old: &Value, new: &mut Val
     }
     metadata.shift_remove("managedFields");
     metadata.shift_remove("selfLink");
+    Ok(())
+}
+
+/// Refuses an object that says it is another than the one at the path.
+fn check_identity(target: &Target, object: &Value) -> Result<(), Status> {
+    let name = target.name.as_deref().unwrap_or_default();
+    let metadata = &object["metadata"];
+    match metadata["name"].as_str().unwrap_or_default() {
+        "" => {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )));
+        }
+        own if own != name => {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({own}) does not match the name on the URL ({name})"
+            )));
+        }
+        _ => {}
+    }
+    if let (Some(own), Some(namespace)) = (metadata["namespace"].as_str(), &target.namespace)
+        && !own.is_empty()
+        && own != namespace
+    {
+        return Err(Status::bad_request(format!(
+            "the namespace of the object ({own}) does not match the namespace on the request ({namespace})"
+        )));
+    }
     Ok(())
 }
 
@@ -217,7 +248,11 @@ impl Patch {
         kind: &dyn AnyKind,
         old: &Value,
     ) -> Result<(Value, Warnings), Status> {
-        self.patched(server, request, kind.names(), old)
+        if !kind.is_view() {
+            return self.patched(server, request, kind.names(), old);
+        }
+        let (new, warnings) = self.patched(server, request, kind.names(), &kind.to_served(old.clone())?)?;
+        Ok((kind.to_stored(new)?, warnings))
     }
 
     /// Something patched that is no object of a served kind, such as a Scale.
@@ -278,7 +313,11 @@ fn refused(error: &PatchError) -> Status {
     }
 }
 
-/// The subresource that a kind's status is.
-pub(crate) fn status_change(subresource: Subresource) -> Change {
-    if subresource == Subresource::Status { Change::Status } else { Change::Object }
+/// What a write to a subresource that is a part of its object changes.
+pub(crate) fn part_change(subresource: Subresource) -> Change {
+    match subresource {
+        Subresource::Status => Change::Status,
+        Subresource::Finalize => Change::Internal,
+        part => Change::Part(part),
+    }
 }

@@ -161,7 +161,7 @@ impl Stream {
 
     fn push(&mut self, kind: &str, bytes: &Bytes) -> Result<(), Status> {
         let object = match self.form.shape {
-            Shape::Object | Shape::Discovery(_) => bytes.clone(),
+            Shape::Object | Shape::Discovery(_) => objects::served(self.target.kind, bytes)?,
             Shape::Metadata => objects::partial(self.form, bytes)?.to_string().into(),
             Shape::Table => {
                 let includes = self.request_includes.as_deref();

@@ -40,7 +40,10 @@ impl Kind for Pods {
         Subresource::Exec,
         Subresource::Attach,
         Subresource::PortForward,
+        Subresource::EphemeralContainers,
+        Subresource::Resize,
     ];
+    const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = columns::COLUMNS;
     const GENERATION: bool = true;
     const FIELDS: &'static [&'static str] = &[
