@@ -57,7 +57,7 @@ fn sessions(sandbox: &Sandbox, client: &str, kubectl: &Path) -> Result<()> {
             .env("PATH", &path)
             .env("KUBECONFIG", sandbox.kubeconfig())
             .env("HOME", sandbox.folder())
-            .env("TMP", sandbox.folder())
+            .env("TESTBOX", sandbox.testbox_program())
             .env("NO_PROXY", "*")
             .env("LC_ALL", "C")
             .env("TZ", "UTC")

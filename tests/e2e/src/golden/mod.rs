@@ -65,7 +65,7 @@ pub fn run(session: &Session, client: &str, shell: impl Fn(&str) -> Program) -> 
         let wanted = plain(step.wanted(client));
         let place = format!("{}:{}", session.name, step.line);
         outcome.ran += 1;
-        let (_, millis) = (&began, began.elapsed().as_millis());
+        let millis = began.elapsed().as_millis();
         let _ = write!(outcome.transcript, "# {place}, {millis} ms\n$ {}\n{said}\n\n", step.command);
         match (step.pending(client), said == wanted) {
             (None, true) => {}

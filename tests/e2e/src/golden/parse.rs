@@ -94,7 +94,7 @@ impl Reader {
         let Some(step) = self.steps.last_mut() else {
             if line.is_empty() { return Ok(()) } else { bail!("it belongs to no command") }
         };
-        if let Some(words) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        if let Some(words) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).filter(|words| are_names(words)) {
             step.wanted.push((names(words), String::new()));
         } else if let (Some(input), true) = (line.strip_prefix('>'), step.wanted.is_empty()) {
             let all = step.input.get_or_insert_default();
@@ -123,6 +123,12 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+/// Whether a bracket names clients, and is no list that a command printed.
+fn are_names(words: &str) -> bool {
+    let letter = |letter: char| letter.is_ascii_alphanumeric() || "*. ".contains(letter);
+    !words.is_empty() && words.chars().all(letter)
 }
 
 fn names(words: &str) -> Vec<String> {

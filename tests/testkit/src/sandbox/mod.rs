@@ -148,9 +148,15 @@ impl Sandbox {
         self.testbox.join(format!("testbox-{version}.tar"))
     }
 
-    /// The test application itself, run in the node's network namespace.
+    /// The test application itself.
+    #[must_use]
+    pub fn testbox_program(&self) -> PathBuf {
+        self.testbox.join("testbox")
+    }
+
+    /// The test application, run in the node's network namespace.
     pub fn testbox<W: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = W>) -> Program {
-        self.inside([self.testbox.join("testbox")]).args(words)
+        self.inside([self.testbox_program()]).args(words)
     }
 
     /// A program in the network namespace.
