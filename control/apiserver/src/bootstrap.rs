@@ -7,6 +7,7 @@ use corten_kinds::{AnyKind, KINDS};
 use serde_json::{Value, json};
 
 use crate::identity::Identity;
+use crate::managed::{Tracking, Writer};
 use crate::objects::first_address;
 use crate::route::Target;
 use crate::server::Server;
@@ -91,6 +92,8 @@ async fn ensure(
         subresource: None,
         watch: false,
     };
+    let writer = Writer::server();
+    let tracking = Tracking::Update(&writer);
     if renew {
         let change = |old: &Value| {
             let mut new = old.clone();
@@ -104,12 +107,12 @@ async fn ensure(
             }
             Ok((new, Vec::new()))
         };
-        match change_object(server, &target, Change::Object, false, change).await {
+        match change_object(server, &target, Change::Object, false, tracking, change).await {
             Err(status) if status.code == 404 => {}
             result => return result.map(|_| ()),
         }
     }
-    match create_object(server, kind, namespace, object, &Identity::admin(), false).await {
+    match create_object(server, kind, namespace, object, &Identity::admin(), false, tracking).await {
         Err(status) if status.code == 409 => Ok(()),
         result => result.map(|_| ()),
     }

@@ -14,6 +14,7 @@ mod bootstrap;
 mod components;
 mod discovery;
 mod identity;
+mod managed;
 mod negotiate;
 mod node_proxy;
 mod objects;

@@ -118,7 +118,7 @@ pub(crate) fn conform(
     mut value: Value,
     mut findings: Findings,
 ) -> Result<(Value, Warnings), Status> {
-    let validation = field_validation(query)?;
+    field_validation(query)?;
     let (version, kind) = (names.api_version(), names.kind);
     let unrecognized =
         |why: &str| Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why}"));
@@ -141,12 +141,21 @@ pub(crate) fn conform(
     };
     let root = server.schema().find(names.group, names.version, kind).ok_or_else(Status::no_such_path)?;
     codec::conform(server.schema(), root, &mut value, &mut findings).map_err(|error| cannot(&error.0))?;
-    let warnings = match validation {
-        FieldValidation::Strict if !findings.is_empty() => return Err(cannot(&findings.strict_message())),
-        FieldValidation::Warn => findings.messages(),
-        _ => Vec::new(),
-    };
+    let warnings = judge(query, &findings, |why| cannot(&format!("strict decoding error: {why}")))?;
     Ok((value, warnings))
+}
+
+/// What is said of findings: nothing, warnings, or the refusal that `cannot` makes of them.
+pub(crate) fn judge(
+    query: &Query,
+    findings: &Findings,
+    cannot: impl FnOnce(&str) -> Status,
+) -> Result<Warnings, Status> {
+    match field_validation(query)? {
+        FieldValidation::Strict if !findings.is_empty() => Err(cannot(&findings.messages().join(", "))),
+        FieldValidation::Warn => Ok(findings.messages()),
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// The metadata of an object, made if it is missing.

@@ -12,12 +12,15 @@ use http::header::ACCEPT;
 use serde_json::{Value, json};
 
 use crate::body::{self, Answer};
+use crate::managed::{self, Tracking, Writer};
 use crate::objects::{self, Warnings};
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
 use crate::tokens::{self, Bound, ISSUER, Subject};
-use crate::verbs::{Change, DeleteOptions, Patch, change_object, delete_object, dry_run, part_change};
+use crate::verbs::{
+    Change, DeleteOptions, Patch, apply, apply_scale, change_object, delete_object, dry_run, part_change,
+};
 use crate::{negotiate, node_proxy, storage};
 
 const fn names(group: &'static str, version: &'static str, kind: &'static str) -> Names {
@@ -91,16 +94,23 @@ async fn replace(server: &Server, request: &Request, target: &Target) -> Result<
         }
         Ok((new, Vec::new()))
     };
-    let (bytes, _) = change_object(server, target, what, dry_run(request)?, change).await?;
+    let writer = Writer::of(request, target)?;
+    let tracking = Tracking::Update(&writer);
+    let (bytes, _) = change_object(server, target, what, dry_run(request)?, tracking, change).await?;
     objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
 }
 
 async fn patch(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
-    let form = negotiate::accept(request.header(ACCEPT))?;
-    let patch = Patch::read(server, request)?;
     let what = part_change(target.subresource.unwrap_or(Subresource::Status));
+    if managed::is_apply(request) {
+        return apply(server, request, target, what).await;
+    }
+    let form = negotiate::accept(request.header(ACCEPT))?;
+    let writer = Writer::of(request, target)?;
+    let patch = Patch::read(server, request)?;
     let change = |old: &Value| patch.apply(server, request, target.kind, old);
-    let (bytes, warnings) = change_object(server, target, what, dry_run(request)?, change).await?;
+    let tracking = Tracking::Update(&writer);
+    let (bytes, warnings) = change_object(server, target, what, dry_run(request)?, tracking, change).await?;
     objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
 }
 
@@ -115,6 +125,11 @@ fn scale_of(server: &Server, target: &Target) -> Result<Answer, Status> {
 
 async fn rescale(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let kind = target.kind;
+    if managed::is_apply(request) {
+        let bytes = apply_scale(server, request, target, &SCALE).await?;
+        return Ok(body::value(StatusCode::OK, &scale(kind, &bytes)?));
+    }
+    let writer = Writer::of(request, target)?;
     let given =
         if request.method == http::Method::PUT { Some(objects::decode(server, request, &SCALE)?.0) } else { None };
     let patch = if given.is_none() { Some(Patch::read(server, request)?) } else { None };
@@ -139,7 +154,8 @@ async fn rescale(server: &Server, request: &Request, target: &Target) -> Result<
         }
         Ok((new, Warnings::new()))
     };
-    let (bytes, _) = change_object(server, target, Change::Object, dry_run(request)?, change).await?;
+    let tracking = Tracking::Update(&writer);
+    let (bytes, _) = change_object(server, target, Change::Object, dry_run(request)?, tracking, change).await?;
     Ok(body::value(StatusCode::OK, &scale(kind, &bytes)?))
 }
 
@@ -193,7 +209,7 @@ pub(crate) async fn bind(server: &Server, target: &Target, binding: &Value, dry_
         new["status"]["conditions"] = others.chain([condition]).collect::<Vec<_>>().into();
         Ok((new, Warnings::new()))
     };
-    change_object(server, target, Change::Internal, dry_run, change).await?;
+    change_object(server, target, Change::Internal, dry_run, Tracking::Unseen, change).await?;
     Ok(success())
 }
 

@@ -170,6 +170,10 @@ impl<K: Kind> AnyKind for Erased<K> {
         Ok(K::cells(&object, now))
     }
 
+    fn defaulted(&self, object: &Value) -> Result<Value, Status> {
+        renewed::<K>(object)
+    }
+
     fn process(&self, new: Value, operation: Operation<'_>, cx: &WriteContext<'_>) -> Result<Value, Status> {
         let has_status = K::SUBRESOURCES.contains(&Subresource::Status);
         let mut errs = FieldErrors::default();

@@ -222,6 +222,10 @@ pub trait AnyKind: Sync {
     fn columns(&self) -> &'static [ColumnHead];
     /// Cells of one object's row, in the order of `columns`.
     fn cells(&self, object: &[u8], now: Timestamp) -> Result<Vec<Value>, Status>;
+    /// The stored object with what the client left out filled in; nothing else is decided or checked.
+    fn defaulted(&self, object: &Value) -> Result<Value, Status> {
+        Ok(object.clone())
+    }
     /// Defaults, prepares and validates a write; returns the object to store.
     /// `new` already conforms to the schema; its system metadata (uid, creation time, resourceVersion) is set by the caller.
     /// Bumps `metadata.generation` where the kind has one and its spec changed.

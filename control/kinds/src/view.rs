@@ -105,6 +105,10 @@ impl<V: View> AnyKind for Viewed<V> {
         V::HUB.cells(object, now)
     }
 
+    fn defaulted(&self, object: &Value) -> Result<Value, Status> {
+        V::HUB.defaulted(object)
+    }
+
     fn process(&self, new: Value, operation: Operation<'_>, cx: &WriteContext<'_>) -> Result<Value, Status> {
         V::HUB.process(new, operation, cx)
     }

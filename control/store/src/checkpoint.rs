@@ -6,7 +6,7 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::{Buf, BufMut, Bytes};
@@ -19,36 +19,61 @@ use crate::model::{Entry, OpenError};
 const MAGIC: &[u8; 8] = b"CORTCKP1";
 const PREFIX: &str = "checkpoint-";
 
-/// Writes a checkpoint durably: it is there whole or not at all.
-pub(crate) fn write(dir: &Path, machine: &Machine) -> std::io::Result<()> {
-    let mut bytes = Vec::with_capacity(1 << 16);
-    bytes.extend_from_slice(MAGIC);
-    bytes.put_u64_le(machine.applied);
-    bytes.put_u64_le(machine.revision);
-    bytes.put_u64_le(machine.compacted);
-    put_count(&mut bytes, machine.leases.len());
-    for (id, lease) in &machine.leases {
-        bytes.put_i64_le(*id);
-        bytes.put_u64_le(lease.ttl_millis);
-    }
-    put_count(&mut bytes, machine.keys.len());
-    for (key, entry) in &machine.keys {
-        put_bytes(&mut bytes, key);
-        put_bytes(&mut bytes, &entry.value);
-        bytes.put_u64_le(entry.create_revision);
-        bytes.put_u64_le(entry.mod_revision);
-        bytes.put_u64_le(entry.version);
-        bytes.put_i64_le(entry.lease);
-        bytes.put_u32_le(entry.stamp.unwrap_or(u32::MAX));
-    }
-    let checksum = crc32c::crc32c(&bytes);
-    bytes.put_u32_le(checksum);
+/// Bytes that are gathered before they are written.
+const CHUNK: usize = 256 << 10;
+
+/// Writes a checkpoint durably: it is there whole or not at all. Returns its size in bytes.
+pub(crate) fn write(dir: &Path, machine: &Machine) -> io::Result<u64> {
     let temporary = dir.join("checkpoint.tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
+    let mut out = Out { file: File::create(&temporary)?, bytes: Vec::with_capacity(2 * CHUNK), checksum: 0, size: 0 };
+    out.bytes.extend_from_slice(MAGIC);
+    out.bytes.put_u64_le(machine.applied);
+    out.bytes.put_u64_le(machine.revision);
+    out.bytes.put_u64_le(machine.compacted);
+    put_count(&mut out.bytes, machine.leases.len());
+    for (id, lease) in &machine.leases {
+        out.bytes.put_i64_le(*id);
+        out.bytes.put_u64_le(lease.ttl_millis);
+    }
+    put_count(&mut out.bytes, machine.keys.len());
+    for (key, entry) in &machine.keys {
+        put_bytes(&mut out.bytes, key);
+        put_bytes(&mut out.bytes, &entry.value);
+        out.bytes.put_u64_le(entry.create_revision);
+        out.bytes.put_u64_le(entry.mod_revision);
+        out.bytes.put_u64_le(entry.version);
+        out.bytes.put_i64_le(entry.lease);
+        out.bytes.put_u32_le(entry.stamp.unwrap_or(u32::MAX));
+        if out.bytes.len() >= CHUNK {
+            out.flush()?;
+        }
+    }
+    out.flush()?;
+    let checksum = out.checksum;
+    out.bytes.put_u32_le(checksum);
+    out.flush()?;
+    out.file.sync_all()?;
     fs::rename(&temporary, path(dir, machine.applied))?;
-    File::open(dir)?.sync_all()
+    File::open(dir)?.sync_all()?;
+    Ok(out.size)
+}
+
+/// A checkpoint that is being written: never in memory as a whole.
+struct Out {
+    file: File,
+    bytes: Vec<u8>,
+    checksum: u32,
+    size: u64,
+}
+
+impl Out {
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all(&self.bytes)?;
+        self.checksum = crc32c::crc32c_append(self.checksum, &self.bytes);
+        self.size += self.bytes.len() as u64;
+        self.bytes.clear();
+        Ok(())
+    }
 }
 
 /// Indexes of the checkpoints in a folder, oldest first.
@@ -63,7 +88,7 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<u64>, OpenError> {
     Ok(found)
 }
 
-pub(crate) fn remove(dir: &Path, index: u64) -> std::io::Result<()> {
+pub(crate) fn remove(dir: &Path, index: u64) -> io::Result<()> {
     fs::remove_file(path(dir, index))
 }
 

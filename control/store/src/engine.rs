@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::command::{Command, LogEntry};
+use crate::folders::{self, Folder, Folders, Touched};
 use crate::history::History;
 use crate::machine::{Keys, Machine};
 use crate::model::{Outcome, Revision, WriteError};
@@ -27,8 +28,9 @@ pub(crate) trait Consensus: Send + Sync {
 #[derive(Debug)]
 pub(crate) struct View {
     inner: RwLock<Inner>,
-    /// The newest revision; changes after the state did.
-    revision: watch::Sender<Revision>,
+    /// All keys.
+    everything: Arc<Folder>,
+    folders: Folders,
 }
 
 #[derive(Debug)]
@@ -39,8 +41,8 @@ pub(crate) struct Inner {
 
 impl View {
     pub(crate) fn new(machine: Machine, history: History) -> Arc<Self> {
-        let revision = watch::Sender::new(machine.revision);
-        Arc::new(Self { inner: RwLock::new(Inner { machine, history }), revision })
+        let everything = Folder::new(machine.revision, history.oldest());
+        Arc::new(Self { inner: RwLock::new(Inner { machine, history }), everything, folders: Folders::default() })
     }
 
     /// Looks at the state; must be short.
@@ -53,27 +55,46 @@ impl View {
     }
 
     pub(crate) fn revisions(&self) -> watch::Receiver<Revision> {
-        self.revision.subscribe()
+        self.everything.subscribe()
+    }
+
+    /// The folder that holds everything with this prefix.
+    pub(crate) fn folder(&self, prefix: &[u8]) -> Arc<Folder> {
+        match folders::name(prefix) {
+            // Nothing is applied while the state is looked at, so that no change is missed in between.
+            Some(name) => self.read(|inner| self.folders.get(name, inner.machine.revision, inner.history.oldest())),
+            None => Arc::clone(&self.everything),
+        }
     }
 
     /// Applies entries in order and then lets watchers know.
     pub(crate) fn apply(&self, entries: &[LogEntry]) -> Vec<Outcome> {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        let outcomes = entries.iter().map(|entry| inner.apply(entry)).collect();
+        let before = inner.machine.revision;
+        let mut touched = Touched::default();
+        let outcomes = entries.iter().map(|entry| inner.apply(entry, &mut touched)).collect();
         let revision = inner.machine.revision;
+        let mut changed = self.folders.note(&touched, revision);
+        self.everything.forget(inner.history.oldest());
+        if revision != before {
+            self.everything.touch(revision);
+            changed.push(Arc::clone(&self.everything));
+        }
         drop(inner);
-        self.revision.send_if_modified(|seen| std::mem::replace(seen, revision) != revision);
+        changed.iter().for_each(|folder| folder.wake());
         outcomes
     }
 }
 
 impl Inner {
-    pub(crate) fn apply(&mut self, entry: &LogEntry) -> Outcome {
+    /// Applies one entry; notes which folders that is about.
+    pub(crate) fn apply(&mut self, entry: &LogEntry, touched: &mut Touched) -> Outcome {
         let applied = self.machine.apply(entry);
+        touched.change(&applied.events);
         if !applied.events.is_empty() {
-            self.history.push(applied.events, &self.machine.keys, entry.at_millis);
+            self.history.push(applied.events, &self.machine.keys, entry.at_millis, touched);
         }
-        self.history.compact(self.machine.compacted);
+        self.history.compact(self.machine.compacted, touched);
         applied.outcome
     }
 }

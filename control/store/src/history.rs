@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::folders::Touched;
 use crate::machine::Keys;
 use crate::model::{Event, Revision, RevisionError};
 
@@ -46,7 +47,7 @@ impl History {
     }
 
     /// Adds the next revision; `keys` is the state after it. Forgets what is too old or too much.
-    pub(crate) fn push(&mut self, events: Vec<Event>, keys: &Keys, at_millis: i64) {
+    pub(crate) fn push(&mut self, events: Vec<Event>, keys: &Keys, at_millis: i64, touched: &mut Touched) {
         let bytes = events.iter().map(size).sum();
         self.bytes += bytes;
         self.commits.push_back(Commit { at_millis, events: events.into(), bytes });
@@ -57,21 +58,22 @@ impl History {
         while self.commits.front().is_some_and(|first| first.at_millis < horizon || self.bytes > self.keep_bytes)
             && self.commits.len() > 1
         {
-            self.forget_first();
+            self.forget_first(touched);
         }
     }
 
     /// Forgets what is older than `revision`, as far as it is there.
-    pub(crate) fn compact(&mut self, revision: Revision) {
+    pub(crate) fn compact(&mut self, revision: Revision, touched: &mut Touched) {
         while self.base < revision && !self.commits.is_empty() {
-            self.forget_first();
+            self.forget_first(touched);
         }
     }
 
-    fn forget_first(&mut self) {
+    fn forget_first(&mut self, touched: &mut Touched) {
         let Some(first) = self.commits.pop_front() else { return };
         self.bytes -= first.bytes;
         self.base += 1;
+        touched.lose(&first.events, self.base);
         if self.roots.front().is_some_and(|(revision, _)| *revision == self.base) {
             if let Some((_, keys)) = self.roots.pop_front() {
                 self.base_keys = keys;

@@ -11,6 +11,7 @@
 mod checkpoint;
 mod command;
 mod engine;
+mod folders;
 mod history;
 mod lease;
 mod log;

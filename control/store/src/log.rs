@@ -146,17 +146,17 @@ impl Log {
         (self.file, self.offset, self.allocated) = (file, 0, self.segment_bytes);
         Ok(())
     }
+}
 
-    /// Removes segments that hold only entries before `first`.
-    pub(crate) fn remove_before(&self, first: u64) -> io::Result<()> {
-        let starts = segments(&self.dir).map_err(io::Error::other)?;
-        for pair in starts.windows(2) {
-            if pair[1] <= first {
-                fs::remove_file(path(&self.dir, pair[0]))?;
-            }
+/// Removes segments of a folder that hold only entries before `first`.
+pub(crate) fn remove_before(dir: &Path, first: u64) -> io::Result<()> {
+    let starts = segments(dir).map_err(io::Error::other)?;
+    for pair in starts.windows(2) {
+        if pair[1] <= first {
+            fs::remove_file(path(dir, pair[0]))?;
         }
-        Ok(())
     }
+    Ok(())
 }
 
 fn create(path: &Path, bytes: u64) -> io::Result<File> {

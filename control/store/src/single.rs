@@ -3,7 +3,9 @@
 //! In memory a proposal is applied where it is made. With a disk, one thread takes all proposals that wait, writes them
 //! as one frame, syncs once, applies them and acknowledges them (group commit).
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use corten_base::Clock;
 use futures::FutureExt;
@@ -13,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::checkpoint;
 use crate::command::{Command, LogEntry};
 use crate::engine::{Consensus, Place, View};
-use crate::log::Log;
+use crate::log::{self, Log};
+use crate::machine::Machine;
 use crate::model::{Outcome, WriteError};
 
 /// The only term of a group of one.
@@ -85,7 +88,8 @@ impl OnDisk {
         let (sender, proposals) = mpsc::channel(QUEUE);
         let (ended, done) = tokio::sync::watch::channel(());
         let next = view.read(|inner| inner.machine.applied) + 1;
-        let mut writer = Writer { view, clock, place, log, next, since_checkpoint: log_bytes };
+        let mut writer =
+            Writer { view, clock, place, log, next, since_checkpoint: log_bytes, checkpoint_size: 0, writing: None };
         std::thread::Builder::new().name("store-log".to_owned()).spawn(move || {
             writer.run(proposals);
             drop(ended);
@@ -130,8 +134,12 @@ struct Writer {
     log: Log,
     /// Index of the next entry.
     next: u64,
-    /// Bytes of log since the last checkpoint.
+    /// Bytes of log since the last checkpoint was begun.
     since_checkpoint: u64,
+    /// Size of the last checkpoint.
+    checkpoint_size: u64,
+    /// The checkpoint that is being written.
+    writing: Option<JoinHandle<std::io::Result<u64>>>,
 }
 
 impl Writer {
@@ -139,10 +147,12 @@ impl Writer {
         let mut group = Vec::with_capacity(GROUP);
         while proposals.blocking_recv_many(&mut group, GROUP) > 0 {
             self.commit(&mut group);
-            if self.since_checkpoint > self.place.checkpoint_bytes {
+            // A large state is written less often: what checkpoints write stays in proportion to what the log does.
+            if self.since_checkpoint > self.place.checkpoint_bytes.max(self.checkpoint_size) {
                 self.checkpoint();
             }
         }
+        self.settle();
     }
 
     fn commit(&mut self, group: &mut Vec<(Command, Answer)>) {
@@ -173,18 +183,43 @@ impl Writer {
         }
     }
 
-    /// Writes a checkpoint and drops the log before the one before it: that much history survives a restart.
+    /// Begins a checkpoint unless one is being written. Commits go on meanwhile.
     fn checkpoint(&mut self) {
-        let machine = self.view.read(|inner| inner.machine.clone());
+        if self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
+            return;
+        }
+        self.settle();
         self.since_checkpoint = 0;
-        let result = checkpoint::write(&self.place.dir, &machine).and_then(|()| {
-            let all = checkpoint::list(&self.place.dir).map_err(std::io::Error::other)?;
-            let Some(superseded) = all.len().checked_sub(2) else { return Ok(()) };
-            all[..superseded].iter().try_for_each(|&index| checkpoint::remove(&self.place.dir, index))?;
-            self.log.remove_before(all[superseded] + 1)
-        });
-        if let Err(error) = result {
-            tracing::warn!(%error, "cannot write a checkpoint of the store: the log grows until one succeeds");
+        let machine = self.view.read(|inner| inner.machine.clone());
+        let dir = self.place.dir.clone();
+        let thread = std::thread::Builder::new().name("store-checkpoint".to_owned());
+        match thread.spawn(move || checkpoint_and_trim(&dir, &machine)) {
+            Ok(writing) => self.writing = Some(writing),
+            Err(error) => failed(&error),
         }
     }
+
+    /// Waits for the checkpoint that is being written.
+    fn settle(&mut self) {
+        match self.writing.take().map(JoinHandle::join) {
+            Some(Ok(Ok(size))) => self.checkpoint_size = size,
+            Some(Ok(Err(error))) => failed(&error),
+            Some(Err(_)) => failed(&std::io::Error::other("the thread that writes it panicked")),
+            None => {}
+        }
+    }
+}
+
+fn failed(error: &std::io::Error) {
+    tracing::warn!(%error, "cannot write a checkpoint of the store: the log grows until one succeeds");
+}
+
+/// Writes a checkpoint and drops the log before the one before it: that much history survives a restart.
+fn checkpoint_and_trim(dir: &Path, machine: &Machine) -> std::io::Result<u64> {
+    let size = checkpoint::write(dir, machine)?;
+    let all = checkpoint::list(dir).map_err(std::io::Error::other)?;
+    let Some(superseded) = all.len().checked_sub(2) else { return Ok(size) };
+    all[..superseded].iter().try_for_each(|&index| checkpoint::remove(dir, index))?;
+    log::remove_before(dir, all[superseded] + 1)?;
+    Ok(size)
 }

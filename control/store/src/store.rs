@@ -13,6 +13,7 @@ use corten_base::Random;
 use crate::checkpoint;
 use crate::command::Command;
 use crate::engine::{Consensus, Inner, Place, View};
+use crate::folders::Touched;
 use crate::history::History;
 use crate::lease::{Deadlines, expire};
 use crate::log::{Log, SEGMENT_BYTES};
@@ -244,7 +245,7 @@ fn recover(place: &Place, options: &Options) -> Result<(Inner, Log, u64), OpenEr
     let history = new_history(&machine, options);
     let mut inner = Inner { machine, history };
     for entry in &recovered.entries {
-        inner.apply(entry);
+        inner.apply(entry, &mut Touched::default());
     }
     Ok((inner, recovered.log, recovered.bytes))
 }

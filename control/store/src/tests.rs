@@ -122,6 +122,24 @@ async fn a_watch_from_forgotten_history_is_refused_and_a_slow_one_is_told() {
     assert!(store.watch(Bytes::new(), 8).is_ok());
 }
 
+#[tokio::test]
+async fn a_quiet_watch_is_not_slow() {
+    let store = Store::open(Options { history_bytes: 10_000, ..options(None) }).await.expect("opens");
+    let mut quiet = store.watch(Bytes::from_static(b"/registry/nodes/"), 1).expect("watches");
+    let waiting = tokio::time::timeout(Duration::from_millis(5), quiet.next()).await;
+    assert!(waiting.is_err(), "nothing happened");
+    for _ in 0..100 {
+        write(&store, put("/registry/pods/a/b", &"x".repeat(1000))).await;
+    }
+    let last = write(&store, put("/registry/nodes/a", "x")).await;
+    assert_eq!(quiet.next().await.expect("the ring has passed it without loss")[0].revision, last);
+    assert_eq!(quiet.progress(), last);
+    for _ in 0..100 {
+        write(&store, put("/registry/nodes/a", &"x".repeat(1000))).await;
+    }
+    assert_eq!(quiet.next().await.err(), Some(RevisionError::Slow), "what concerned it is lost");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lease_ends_when_it_is_not_renewed() {
     let store = in_memory().await;

@@ -3,6 +3,7 @@
 //!
 //! Architecture invariant: no I/O, no clock, no async. Everything here is a function of its arguments.
 
+pub mod apply;
 pub mod codec;
 pub mod field;
 pub mod label;

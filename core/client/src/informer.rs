@@ -186,9 +186,9 @@ impl<K: Kind> Informer<K> {
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Init) => fresh = BTreeMap::new(),
-                Ok(Event::InitApply(object)) => drop(fresh.insert(Key::of(&object), object)),
+                Ok(Event::InitApply(object)) => drop(fresh.insert(Key::of(&object), lean(object))),
                 Ok(Event::InitDone) => self.replace(std::mem::take(&mut fresh)),
-                Ok(Event::Apply(object)) => self.set(object),
+                Ok(Event::Apply(object)) => self.set(lean(object)),
                 Ok(Event::Delete(object)) => self.remove(&object),
                 Err(error) => {
                     tracing::warn!(kind = %K::kind(&()), error = chain(&error), "a watch broke; starting it again");
@@ -196,6 +196,13 @@ impl<K: Kind> Informer<K> {
             }
         }
     }
+}
+
+/// The object without its managers: nobody here reads them, and they are often the larger half. Who writes such an
+/// object back loses none, since the server keeps what it is not told about.
+fn lean<K: Resource>(mut object: K) -> K {
+    object.meta_mut().managed_fields = None;
+    object
 }
 
 /// The resourceVersion of an object as a number; 0 if it has none.

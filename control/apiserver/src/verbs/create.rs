@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::dry_run;
 use crate::body::Answer;
 use crate::identity::Identity;
+use crate::managed::{self, Tracking, Writer};
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::{FreeIn, Server};
@@ -23,7 +24,10 @@ pub(super) async fn create(server: &Server, request: &Request, target: &Target) 
     let form = negotiate::accept(request.header(http::header::ACCEPT))?;
     let dry_run = dry_run(request)?;
     let (object, warnings) = objects::decode_stored(server, request, target.kind)?;
-    let bytes = create_object(server, target.kind, target.namespace.as_deref(), object, &request.user, dry_run).await?;
+    let writer = Writer::of(request, target)?;
+    let tracking = Tracking::Update(&writer);
+    let namespace = target.namespace.as_deref();
+    let bytes = create_object(server, target.kind, namespace, object, &request.user, dry_run, tracking).await?;
     objects::show(server, request, form, target.kind, &bytes, StatusCode::CREATED, &warnings)
 }
 
@@ -35,12 +39,20 @@ pub(crate) async fn create_object(
     object: Value,
     user: &Identity,
     dry_run: bool,
+    tracking: Tracking<'_>,
 ) -> Result<Bytes, Status> {
     let names = kind.names();
+    let mut object = object;
+    let given = managed::take(&mut object);
     let generated = object["metadata"]["name"].as_str().is_none_or(str::is_empty);
     let mut claimed = None;
     for _ in 0..ATTEMPTS {
         let object = prepared(server, kind, namespace, object.clone())?;
+        // Defaults are the client's choice; what admission and the kind decide below is nobody's.
+        let managers = match tracking {
+            Tracking::Update(_) => managed::created(server, kind, tracking, given.as_ref(), &kind.defaulted(&object)?),
+            _ => given.clone(),
+        };
         let snapshot = server.store().snapshot();
         admission::namespace_exists(
             &snapshot,
@@ -53,7 +65,8 @@ pub(crate) async fn create_object(
         let key = storage::key(kind.storage(), namespace, &name);
         let is_there = snapshot.get(&key).is_some();
         let cx = WriteContext { now: server.clock().now(), claims: &FreeIn { snapshot, server } };
-        let object = kind.process(object, Operation::Create, &cx)?;
+        let mut object = kind.process(object, Operation::Create, &cx)?;
+        managed::put(&mut object, managers);
         if is_there {
             if generated {
                 continue;
@@ -126,14 +139,7 @@ fn prepared(server: &Server, kind: &dyn AnyKind, namespace: Option<&str>, mut ob
     let uid = uuid::Builder::from_random_bytes(server.config().random.bytes16()).into_uuid().to_string();
     metadata.insert("uid".to_owned(), uid.into());
     metadata.insert("creationTimestamp".to_owned(), objects::time(server.clock().now()));
-    for field in [
-        "resourceVersion",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-        "managedFields",
-        "generation",
-    ] {
+    for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         metadata.shift_remove(field);
     }
     Ok(object)

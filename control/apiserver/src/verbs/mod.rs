@@ -1,5 +1,6 @@
 //! What can be done to objects.
 
+mod apply;
 mod create;
 mod delete;
 mod options;
@@ -18,6 +19,7 @@ use crate::route::Target;
 use crate::server::Server;
 use crate::{authorize, subresources, virtual_kinds};
 
+pub(crate) use apply::{apply, apply_scale};
 pub(crate) use create::create_object;
 pub(crate) use delete::{Options as DeleteOptions, delete_object};
 pub(crate) use read::answer as list_answer;

@@ -1,6 +1,7 @@
 //! update and patch: one read-modify-write, the new object given or computed.
 
 use bytes::Bytes;
+use corten_api::apply::Managers;
 use corten_api::codec::{self, Findings};
 use corten_api::names::Names;
 use corten_api::patch::{PatchError, json_patch, merge_patch, strategic_merge_patch};
@@ -10,9 +11,11 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
+use super::apply::apply;
 use super::create::{create_object, taken};
 use super::dry_run;
 use crate::body::Answer;
+use crate::managed::{self, Tracking, Writer};
 use crate::negotiate;
 use crate::objects::{self, Warnings};
 use crate::request::Request;
@@ -28,10 +31,12 @@ pub(super) async fn update(server: &Server, request: &Request, target: &Target) 
     let (object, warnings) = objects::decode_stored(server, request, target.kind)?;
     let change = |_: &Value| Ok((object.clone(), Vec::new()));
     let dry_run = dry_run(request)?;
-    let (code, bytes) = match change_object(server, target, Change::Object, dry_run, change).await {
+    let writer = Writer::of(request, target)?;
+    let tracking = Tracking::Update(&writer);
+    let (code, bytes) = match change_object(server, target, Change::Object, dry_run, tracking, change).await {
         Ok((bytes, _)) => (StatusCode::OK, bytes),
         Err(status) if status.code == 404 && target.kind.creates_on_update() => {
-            (StatusCode::CREATED, create_named(server, request, target, object, dry_run).await?)
+            (StatusCode::CREATED, create_named(server, request, target, object, dry_run, tracking).await?)
         }
         Err(status) => return Err(status),
     };
@@ -45,17 +50,23 @@ async fn create_named(
     target: &Target,
     mut object: Value,
     dry_run: bool,
+    tracking: Tracking<'_>,
 ) -> Result<Bytes, Status> {
     check_identity(target, &object)?;
     objects::metadata(&mut object).shift_remove("resourceVersion");
-    create_object(server, target.kind, target.namespace.as_deref(), object, &request.user, dry_run).await
+    create_object(server, target.kind, target.namespace.as_deref(), object, &request.user, dry_run, tracking).await
 }
 
 pub(super) async fn patch(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
+    if managed::is_apply(request) {
+        return apply(server, request, target, Change::Object).await;
+    }
     let form = negotiate::accept(request.header(http::header::ACCEPT))?;
+    let writer = Writer::of(request, target)?;
     let patch = Patch::read(server, request)?;
     let change = |old: &Value| patch.apply(server, request, target.kind, old);
-    let (bytes, warnings) = change_object(server, target, Change::Object, dry_run(request)?, change).await?;
+    let tracking = Tracking::Update(&writer);
+    let (bytes, warnings) = change_object(server, target, Change::Object, dry_run(request)?, tracking, change).await?;
     objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
 }
 
@@ -79,6 +90,7 @@ pub(crate) async fn change_object(
     target: &Target,
     what: Change,
     dry_run: bool,
+    tracking: Tracking<'_>,
     mut change: impl FnMut(&Value) -> Result<(Value, Warnings), Status>,
 ) -> Result<(Bytes, Warnings), Status> {
     let kind = target.kind;
@@ -87,7 +99,7 @@ pub(crate) async fn change_object(
     for _ in 0..ATTEMPTS {
         let snapshot = server.store().snapshot();
         let Some(entry) = snapshot.get(&key).cloned() else { return Err(Status::not_found(names, name)) };
-        let old = storage::decode(&entry)?;
+        let mut old = storage::decode(&entry)?;
         let (mut new, warnings) = change(&old)?;
         let demanded =
             new["metadata"]["resourceVersion"].as_str().filter(|v| !v.is_empty() && *v != "0").map(str::to_owned);
@@ -95,17 +107,20 @@ pub(crate) async fn change_object(
             return Err(Status::modified(names, name));
         }
         keep_metadata(kind, target, &old, &mut new)?;
+        let (before, given) = (managed::take(&mut old), managed::take(&mut new));
         let cx = WriteContext { now: server.clock().now(), claims: &FreeIn { snapshot, server } };
-        let new = match what {
+        let mut new = match what {
             Change::Object => kind.process(new, Operation::Update { old: &old }, &cx)?,
             Change::Status => kind.process(new, Operation::UpdateStatus { old: &old }, &cx)?,
             Change::Part(part) => kind.process(new, Operation::UpdatePart { old: &old, part }, &cx)?,
             Change::Internal => new,
         };
+        let managers = managed::changed(server, kind, tracking, before.as_ref(), given.as_ref(), (&old, &new));
         // Both have the resourceVersion of the old one, so that this tells whether anything changed.
-        if old == new {
+        if old == new && Managers::same(before.as_ref(), managers.as_ref()) {
             return Ok((entry.value, warnings));
         }
+        managed::put(&mut new, managers);
         if dry_run {
             let (bytes, at) = storage::encode(&new)?;
             let at = usize::try_from(at).unwrap_or(bytes.len());
@@ -178,13 +193,12 @@ fn keep_metadata(kind: &dyn AnyKind, target: &Target, old: &Value, new: &mut Val
             None => drop(metadata.shift_remove(field)),
         }
     }
-    metadata.shift_remove("managedFields");
     metadata.shift_remove("selfLink");
     Ok(())
 }
 
 /// Refuses an object that says it is another than the one at the path.
-fn check_identity(target: &Target, object: &Value) -> Result<(), Status> {
+pub(super) fn check_identity(target: &Target, object: &Value) -> Result<(), Status> {
     let name = target.name.as_deref().unwrap_or_default();
     let metadata = &object["metadata"];
     match metadata["name"].as_str().unwrap_or_default() {
@@ -235,7 +249,7 @@ impl Patch {
                 Ok(Self::Strategic(value, findings))
             }
             other => Err(Status::unsupported_media_type(format!(
-                "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json (not {other:?})"
+                "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml (not {other:?})"
             ))),
         }
     }
@@ -278,6 +292,10 @@ impl Patch {
         let findings = match self {
             Self::Json(patch) => {
                 json_patch(&mut new, patch).map_err(|error| refused(&error))?;
+                // A version that the patch left alone is no precondition.
+                if new["metadata"].get("resourceVersion") == old["metadata"].get("resourceVersion") {
+                    objects::metadata(&mut new).shift_remove("resourceVersion");
+                }
                 Findings::default()
             }
             Self::Merge(patch, findings) => {

@@ -2,6 +2,9 @@
 
 mod strategic;
 
+use std::collections::HashSet;
+
+use json_patch::{PatchErrorKind, PatchOperation};
 use serde_json::{Map, Value};
 
 pub use strategic::strategic_merge_patch;
@@ -34,6 +37,10 @@ const MOST_OPERATIONS: usize = 10_000;
 /// Most bytes that the copies of a JSON patch may add together, as upstream.
 const MOST_COPIED: usize = 3 << 20;
 
+/// Most values that the operations of a JSON patch may move out of their way: insertions at the front of long lists cost
+/// the whole list each.
+const MOST_WORK: usize = 20_000_000;
+
 /// Applies a JSON patch; all or nothing.
 pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     let count = patch.as_array().map_or(0, Vec::len);
@@ -45,8 +52,14 @@ pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
         .map_err(|error| PatchError::malformed(format!("error decoding patch: {error}")))?;
     // One at a time: copies of copies double with each operation, and must stop before the memory is full.
     let (mut new, mut copied) = (target.clone(), 0);
+    let mut work = 0;
     for operation in &operations.0 {
-        if let json_patch::PatchOperation::Copy(copy) = operation {
+        work += effort(&new, operation);
+        if work > MOST_WORK {
+            let message = format!("the JSON patch moves more than {MOST_WORK} values");
+            return Err(PatchError { code: 413, message });
+        }
+        if let PatchOperation::Copy(copy) = operation {
             copied += new.pointer(copy.from.as_str()).map_or(0, |value| value.to_string().len());
             if copied > MOST_COPIED {
                 let message = format!(
@@ -56,10 +69,45 @@ pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
             }
         }
         json_patch::patch(&mut new, std::slice::from_ref(operation))
-            .map_err(|error| PatchError::unfit(error.to_string()))?;
+            .map_err(|error| PatchError::unfit(describe(operation, &error.kind)))?;
     }
     *target = new;
     Ok(())
+}
+
+/// How many neighbours an operation may have to move.
+fn effort(target: &Value, operation: &PatchOperation) -> usize {
+    let siblings = |path: &str| {
+        let parent = path.rsplit_once('/').and_then(|(parent, _)| target.pointer(parent));
+        parent.map_or(0, |parent| parent.as_array().map_or_else(|| parent.as_object().map_or(0, Map::len), Vec::len))
+    };
+    let from = match operation {
+        PatchOperation::Move(moved) => siblings(moved.from.as_str()),
+        _ => 0,
+    };
+    from + siblings(operation.path().as_str())
+}
+
+/// Why an operation does not apply.
+fn describe(operation: &PatchOperation, kind: &PatchErrorKind) -> String {
+    let path = operation.path();
+    let name = match operation {
+        PatchOperation::Test(_) if matches!(kind, PatchErrorKind::TestFailed) => {
+            return format!("testing value {path} failed: test failed");
+        }
+        PatchOperation::Test(_) => "test",
+        PatchOperation::Add(_) => "add",
+        PatchOperation::Remove(_) => "remove",
+        PatchOperation::Replace(_) => "replace",
+        PatchOperation::Move(_) => "move",
+        PatchOperation::Copy(_) => "copy",
+    };
+    match kind {
+        PatchErrorKind::InvalidPointer => {
+            format!("{name} operation does not apply: doc is missing path: {path}: missing value")
+        }
+        other => format!("{name} operation does not apply: {path}: {other}"),
+    }
 }
 
 /// Applies a merge patch.
@@ -72,12 +120,17 @@ pub fn merge_patch(target: &mut Value, patch: &Value) {
         *target = Value::Object(Map::new());
     }
     let Value::Object(map) = target else { return };
+    // Removed at one go: one by one, each removal would move all that follow.
+    let mut removed: HashSet<&str> = HashSet::new();
     for (key, change) in changes {
         if change.is_null() {
-            map.shift_remove(key);
+            removed.insert(key);
         } else {
             merge_patch(map.entry(key.as_str()).or_insert(Value::Null), change);
         }
+    }
+    if !removed.is_empty() {
+        map.retain(|key, _| !removed.contains(key.as_str()));
     }
 }
 
@@ -123,6 +176,38 @@ mod tests {
         assert_eq!(json_patch(&mut target, &json!({"op": "add"})).expect_err("no list").code, 400);
         json_patch(&mut target, &json!([{"op": "add", "path": "/b", "value": [1]}])).expect("fits");
         assert_eq!(target, json!({"a": 1, "b": [1]}));
+    }
+
+    #[test]
+    fn operations_that_do_not_apply_say_why() {
+        for (operation, message) in [
+            (json!({"op": "test", "path": "/a", "value": 2}), "testing value /a failed: test failed"),
+            (json!({"op": "remove", "path": "/b"}), "remove operation does not apply: doc is missing path: /b"),
+            (json!({"op": "replace", "path": "/b/c", "value": 1}), "replace operation does not apply: doc is missing"),
+            (
+                json!({"op": "add", "path": "/l/7", "value": 1}),
+                "add operation does not apply: doc is missing path: /l/7",
+            ),
+            (json!({"op": "move", "from": "/l", "path": "/l/0"}), "move operation does not apply"),
+        ] {
+            let error = json_patch(&mut json!({"a": 1, "l": [1]}), &json!([operation])).expect_err("does not apply");
+            assert!(error.code == 422 && error.message.contains(message), "{operation}: {error}");
+        }
+    }
+
+    #[test]
+    fn patches_that_move_too_much_are_refused() {
+        let mut target = json!({"l": vec![0; 100_000]});
+        let operations = vec![json!({"op": "add", "path": "/l/0", "value": 1}); 5_000];
+        assert_eq!(json_patch(&mut target, &json!(operations)).expect_err("too much").code, 413);
+        let many = vec![json!({"op": "test", "path": "/a", "value": 1}); 10_001];
+        let error = json_patch(&mut json!({"a": 1}), &json!(many)).expect_err("too many");
+        assert_eq!(error.code, 413, "{error}");
+        let keys: Map<String, Value> = (0..50_000).map(|n| (format!("k{n}"), json!(1))).collect();
+        let nulls: Map<String, Value> = keys.keys().map(|key| (key.clone(), Value::Null)).collect();
+        let mut target = Value::Object(keys);
+        merge_patch(&mut target, &Value::Object(nulls));
+        assert_eq!(target, json!({}));
     }
 
     fn value() -> impl Strategy<Value = Value> {

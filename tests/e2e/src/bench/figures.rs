@@ -2,8 +2,35 @@
 
 use std::collections::BTreeMap;
 
-/// A figure: its place in the table, what it is, its unit and what it is meant to be at most.
-pub(super) type Figure = (usize, &'static str, &'static str, f64);
+/// A figure that is measured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Figure {
+    /// Its place in the table.
+    place: usize,
+    /// What it is.
+    name: &'static str,
+    unit: &'static str,
+    goal: Goal,
+}
+
+/// What a figure is meant to be.
+#[derive(Clone, Copy, Debug)]
+enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Figure {
+    /// A figure that is the better the smaller.
+    pub(super) const fn at_most(place: usize, name: &'static str, unit: &'static str, goal: f64) -> Self {
+        Self { place, name, unit, goal: Goal::AtMost(goal) }
+    }
+
+    /// A figure that is the better the larger.
+    pub(super) const fn at_least(place: usize, name: &'static str, unit: &'static str, goal: f64) -> Self {
+        Self { place, name, unit, goal: Goal::AtLeast(goal) }
+    }
+}
 
 /// Measured values by figure.
 #[derive(Default)]
@@ -11,17 +38,21 @@ pub(super) struct Figures(BTreeMap<usize, (Figure, Vec<f64>)>);
 
 impl Figures {
     pub(super) fn add(&mut self, figure: Figure, value: f64) {
-        self.0.entry(figure.0).or_insert_with(|| (figure, Vec::new())).1.push(value);
+        self.0.entry(figure.place).or_insert_with(|| (figure, Vec::new())).1.push(value);
     }
 
     /// A Markdown table of medians.
     pub(super) fn table(&self) -> String {
         let mut text = "| figure | goal | median | all runs |\n|---|---|---|---|\n".to_owned();
-        for ((_, name, unit, goal), values) in self.0.values() {
+        for (Figure { name, unit, goal, .. }, values) in self.0.values() {
             let all: Vec<String> = values.iter().map(|value| format!("{value:.1}")).collect();
             let median = percentile(values, 50);
-            let missed = if median > *goal { " (missed)" } else { "" };
-            text += &format!("| {name} | ≤ {goal} {unit} | {median:.1} {unit}{missed} | {} |\n", all.join(", "));
+            let (sign, goal, missed) = match *goal {
+                Goal::AtMost(goal) => ('≤', goal, median > goal),
+                Goal::AtLeast(goal) => ('≥', goal, median < goal),
+            };
+            let missed = if missed { " (missed)" } else { "" };
+            text += &format!("| {name} | {sign} {goal} {unit} | {median:.1} {unit}{missed} | {} |\n", all.join(", "));
         }
         text
     }
@@ -49,7 +80,10 @@ mod tests {
     #[test]
     fn a_missed_goal_is_said() {
         let mut figures = Figures::default();
-        figures.add((0, "start", "ms", 10.0), 12.0);
-        assert!(figures.table().ends_with("| start | ≤ 10 ms | 12.0 ms (missed) | 12.0 |\n"));
+        figures.add(Figure::at_most(0, "start", "ms", 10.0), 12.0);
+        figures.add(Figure::at_least(1, "writes", "/s", 10.0), 12.0);
+        let table = figures.table();
+        assert!(table.contains("| start | ≤ 10 ms | 12.0 ms (missed) | 12.0 |\n"), "{table}");
+        assert!(table.contains("| writes | ≥ 10 /s | 12.0 /s | 12.0 |\n"), "{table}");
     }
 }

@@ -1,8 +1,12 @@
 //! How fast and how small: the figures of benches/README.md.
 
+mod api;
 mod figures;
 mod first_light;
+mod load;
 mod machine;
 mod watch;
 
+pub use api::api;
 pub use first_light::first_light;
+pub use load::Protocol;

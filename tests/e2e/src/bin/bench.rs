@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use corten_e2e::bench::{self, Protocol};
 
 /// Benchmarks of Corten.
 #[derive(Parser)]
@@ -19,11 +20,26 @@ enum Benchmark {
         #[arg(long, default_value_t = 5)]
         runs: usize,
     },
+    /// Writes, reads, lists and watches of many clients, and the memory that objects take
+    Api {
+        /// How often; medians are printed
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+        /// Pods whose memory is measured; 0 leaves that out
+        #[arg(long, default_value_t = 100_000)]
+        pods: usize,
+        /// How the clients speak
+        #[arg(long, value_enum, default_value_t = Protocol::Http2)]
+        protocol: Protocol,
+    },
 }
 
 fn main() -> ExitCode {
-    let Benchmark::FirstLight { runs } = Arguments::parse().benchmark;
-    match corten_e2e::bench::first_light(runs) {
+    let table = match Arguments::parse().benchmark {
+        Benchmark::FirstLight { runs } => bench::first_light(runs),
+        Benchmark::Api { runs, pods, protocol } => bench::api(runs, pods, protocol),
+    };
+    match table {
         Ok(table) => {
             print!("{table}");
             ExitCode::SUCCESS
