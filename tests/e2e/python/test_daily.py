@@ -135,7 +135,8 @@ class Patches(Namespaced):
         path = f"/api/v1/namespaces/{self.namespace}/configmaps"
 
         def create(validation):
-            return self.dynamic.request("POST", path, body=body, query_params=[("fieldValidation", validation)])
+            return self.dynamic.request("POST", path, body=body, query_params=[("fieldValidation", validation)],
+                                        serialize=False)
 
         status = self.refused(400, "BadRequest", create, "Strict")
         self.assertIn('unknown field "datum"', status["message"])

@@ -32,7 +32,8 @@ fn suites(sandbox: &Sandbox, python: &Path) -> Result<()> {
         .timeout(Duration::from_secs(120))
         .output()?;
     ensure!(output.code == 0, "{}", output.all());
-    let count = output.stderr.lines().find_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse::<usize>().ok());
+    let count =
+        output.stderr.lines().find_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse::<usize>().ok());
     let count = count.context("unittest did not say how many tests ran")?;
     eprintln!("python: {}", output.stderr.lines().rev().take(3).collect::<Vec<_>>().join(" "));
     ensure!(count >= TESTS, "{count} tests ran, fewer than {TESTS}:\n{}", output.all());

@@ -94,7 +94,9 @@ impl Reader {
         let Some(step) = self.steps.last_mut() else {
             if line.is_empty() { return Ok(()) } else { bail!("it belongs to no command") }
         };
-        if let Some(words) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).filter(|words| are_names(words)) {
+        if let Some(words) =
+            line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).filter(|words| are_names(words))
+        {
             step.wanted.push((names(words), String::new()));
         } else if let (Some(input), true) = (line.strip_prefix('>'), step.wanted.is_empty()) {
             let all = step.input.get_or_insert_default();
@@ -116,7 +118,8 @@ impl Reader {
         let step = self.next.get_or_insert_default();
         match mark.strip_prefix("pending") {
             Some(rest) => {
-                let (clients, why) = rest.split_once(": ").context("a pending command needs a reason: @pending: why")?;
+                let (clients, why) =
+                    rest.split_once(": ").context("a pending command needs a reason: @pending: why")?;
                 step.pending.push(Pending { clients: names(clients), why: why.trim().to_owned() });
             }
             None => step.clients = names(mark),

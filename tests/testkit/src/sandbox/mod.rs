@@ -72,7 +72,9 @@ impl Sandbox {
     pub fn client(variable: &str) -> Option<PathBuf> {
         match given(variable) {
             Some(path) => Some(path),
-            None => skip(&format!("needs ${variable} (cargo xtask test sets it)")).unwrap_or_else(|error| panic!("{error}")),
+            None => {
+                skip(&format!("needs ${variable} (cargo xtask test sets it)")).unwrap_or_else(|error| panic!("{error}"))
+            }
         }
     }
 
