@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::identity::Identity;
 use crate::managed::{Tracking, Writer};
 use crate::objects::first_address;
+use crate::policy;
 use crate::route::Target;
 use crate::server::Server;
 use crate::verbs::{Change, change_object, create_object};
@@ -21,6 +22,7 @@ pub(crate) async fn run(server: &Server) -> Result<(), Status> {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         ensure(server, "Namespace", None, name, object, false).await?;
     }
+    policy::reconcile(server).await?;
     let config = server.config();
     let address = first_address(config.service_range).to_string();
     let metadata = |labels: Value| json!({"name": "kubernetes", "namespace": "default", "labels": labels});
@@ -107,7 +109,7 @@ async fn ensure(
             }
             Ok((new, Vec::new()))
         };
-        match change_object(server, &target, Change::Object, false, tracking, change).await {
+        match change_object(server, &Identity::admin(), &target, Change::Object, false, tracking, change).await {
             Err(status) if status.code == 404 => {}
             result => return result.map(|_| ()),
         }

@@ -1,26 +1,39 @@
 //! Who asks.
 
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+const AUTHENTICATED: &str = "system:authenticated";
+const ACCOUNTS: &str = "system:serviceaccounts";
+const ACCOUNT: &str = "system:serviceaccount:";
+
 /// An authenticated user.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// User name, such as `kubernetes-admin`.
     pub name: String,
+    /// What tells users of the same name apart; may be empty.
+    pub uid: String,
     /// Groups, such as `system:masters`.
     pub groups: Vec<String>,
+    /// What else the credentials say.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl Identity {
     /// A user in `system:authenticated` and these groups.
     #[must_use]
     pub fn new(name: impl Into<String>, groups: &[&str]) -> Self {
-        let groups = groups.iter().chain(&["system:authenticated"]).map(|&group| group.to_owned()).collect();
-        Self { name: name.into(), groups }
+        let groups = groups.iter().chain(&[AUTHENTICATED]).map(|&group| group.to_owned()).collect();
+        Self { name: name.into(), groups, ..Self::default() }
     }
 
     /// Somebody without credentials.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self { name: "system:anonymous".to_owned(), groups: vec!["system:unauthenticated".to_owned()] }
+        let groups = vec!["system:unauthenticated".to_owned()];
+        Self { name: "system:anonymous".to_owned(), groups, ..Self::default() }
     }
 
     /// The administrator.
@@ -56,8 +69,8 @@ impl Identity {
     /// A service account.
     #[must_use]
     pub fn service_account(namespace: &str, name: &str) -> Self {
-        let groups = ["system:serviceaccounts", &format!("system:serviceaccounts:{namespace}")];
-        Self::new(format!("system:serviceaccount:{namespace}:{name}"), &groups)
+        let [all, own] = account_groups(namespace);
+        Self::new(account_name(namespace, name), &[&all, &own])
     }
 
     /// Whether the user is in the group.
@@ -65,4 +78,38 @@ impl Identity {
     pub fn is_in(&self, group: &str) -> bool {
         self.groups.iter().any(|own| own == group)
     }
+
+    /// As reviews show it.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut info = json!({"username": self.name});
+        if !self.uid.is_empty() {
+            info["uid"] = self.uid.as_str().into();
+        }
+        if !self.groups.is_empty() {
+            info["groups"] = self.groups.clone().into();
+        }
+        if !self.extra.is_empty() {
+            info["extra"] = json!(self.extra);
+        }
+        info
+    }
+}
+
+/// The user name of a service account.
+pub(crate) fn account_name(namespace: &str, name: &str) -> String {
+    format!("{ACCOUNT}{namespace}:{name}")
+}
+
+/// The groups of all service accounts of a namespace.
+pub(crate) fn account_groups(namespace: &str) -> [String; 2] {
+    [ACCOUNTS.to_owned(), format!("{ACCOUNTS}:{namespace}")]
+}
+
+/// Namespace and name of the service account that a user name means, if it means one.
+pub(crate) fn account_of(user: &str) -> Option<(&str, &str)> {
+    let (namespace, name) = user.strip_prefix(ACCOUNT)?.split_once(':')?;
+    let is_name = |text: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.')
+    };
+    (is_name(namespace) && is_name(name)).then_some((namespace, name))
 }

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::authenticate::authenticate;
+use crate::authenticate::{authenticate, strip};
 use crate::body::{self, Answer};
 use crate::server::Server;
 
@@ -55,10 +55,11 @@ impl Server {
         let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await else { return };
         let certificates: Option<Arc<[_]>> =
             stream.get_ref().1.peer_certificates().map(|all| all.iter().map(|one| one.clone().into_owned()).collect());
-        let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
             let (server, certificates) = (Arc::clone(&self), certificates.clone());
             async move {
                 let user = authenticate(&server, certificates.as_deref(), request.headers());
+                strip(request.headers_mut());
                 let headers = request.headers().clone();
                 let answer = server.answer(user, request).await;
                 Ok::<_, Infallible>(compressed(&headers, answer).await)

@@ -18,6 +18,8 @@ use futures::future::BoxFuture;
 use rustls::server::danger::ClientCertVerifier;
 use tokio_util::sync::CancellationToken;
 
+use crate::authenticate::impersonate::impersonate;
+use crate::authorize::Authorizer;
 use crate::body::{self, Answer, Body};
 use crate::components::Components;
 use crate::identity::Identity;
@@ -28,7 +30,7 @@ use crate::request::{Query, Request, decode_path, read_body};
 use crate::route::{Route, route};
 use crate::storage::claim_key;
 use crate::tokens::Tokens;
-use crate::{authorize, bootstrap, discovery, verbs};
+use crate::{authorize, bootstrap, discovery, openid, verbs};
 
 /// What a server is made of.
 pub struct Config {
@@ -57,6 +59,7 @@ pub struct Server {
     config: Config,
     schema: Schema,
     tokens: Tokens,
+    authorizer: Authorizer,
     verifier: Arc<dyn ClientCertVerifier>,
     openapi: OnceLock<OpenApi>,
     components: Components,
@@ -82,8 +85,10 @@ impl Server {
     pub async fn new(config: Config) -> Result<Arc<Self>, StartError> {
         let tokens = Tokens::new(config.pki.service_account_key(), config.random.clone())?;
         let verifier = config.pki.client_verifier()?;
+        let authorizer = Authorizer::new(config.store.clone());
         let server = Arc::new(Self {
             config,
+            authorizer,
             schema: Schema::build(),
             tokens,
             verifier,
@@ -125,6 +130,10 @@ impl Server {
 
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    pub(crate) fn authorizer(&self) -> &Authorizer {
+        &self.authorizer
     }
 
     pub(crate) fn verifier(&self) -> &dyn ClientCertVerifier {
@@ -199,13 +208,17 @@ impl Server {
         }
     }
 
-    async fn dispatch(self: &Arc<Self>, request: Request) -> Result<Answer, Status> {
+    async fn dispatch(self: &Arc<Self>, mut request: Request) -> Result<Answer, Status> {
+        if let Some(other) = impersonate(&self.authorizer, &request.user, &mut request.headers)? {
+            request.user = other;
+        }
+        authorize::request(self, &request)?;
         match route(&request.path)? {
             Route::Resource(target) => verbs::run(self, request, target).await,
-            Route::Other => {
-                authorize::path(&request.user, &request.method, &request.path)?;
-                discovery::answer(self, &request)
-            }
+            Route::Other => match openid::answer(self, &request) {
+                Some(answer) => answer,
+                None => discovery::answer(self, &request),
+            },
         }
     }
 }

@@ -1,23 +1,23 @@
 //! What hangs on an object: status, scale, binding, eviction, tokens, and the streams of a pod.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use corten_api::names::Names;
 use corten_api::status::Status;
-use corten_kinds::{AnyKind, KINDS, Subresource};
+use corten_kinds::{AnyKind, Subresource};
 use http::StatusCode;
 use http::header::ACCEPT;
 use serde_json::{Value, json};
 
 use crate::body::{self, Answer};
+use crate::identity::Identity;
 use crate::managed::{self, Tracking, Writer};
 use crate::objects::{self, Warnings};
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
-use crate::tokens::{self, Bound, ISSUER, Subject};
+use crate::token_request::{self, TOKEN_REQUEST};
 use crate::verbs::{
     Change, DeleteOptions, Patch, apply, apply_scale, change_object, delete_object, dry_run, part_change,
 };
@@ -30,7 +30,6 @@ const fn names(group: &'static str, version: &'static str, kind: &'static str) -
 static BINDING: Names = names("", "v1", "Binding");
 static EVICTION: Names = names("policy", "v1", "Eviction");
 static SCALE: Names = names("autoscaling", "v1", "Scale");
-static TOKEN_REQUEST: Names = names("authentication.k8s.io", "v1", "TokenRequest");
 
 pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target, verb: &str) -> Result<Answer, Status> {
     let Some(subresource) = target.subresource else { return Err(Status::no_such_path()) };
@@ -44,7 +43,7 @@ pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target, 
         (Subresource::Scale, "update" | "patch") => rescale(server, &request, &target).await,
         (Subresource::Binding, "create") => {
             let (binding, _) = objects::decode(server, &request, &BINDING)?;
-            bind(server, &target, &binding, dry_run(&request)?).await
+            bind(server, &request.user, &target, &binding, dry_run(&request)?).await
         }
         (Subresource::Eviction, "create") => evict(server, &request, &target).await,
         (Subresource::Token, "create") => token(server, &request, &target),
@@ -96,7 +95,7 @@ async fn replace(server: &Server, request: &Request, target: &Target) -> Result<
     };
     let writer = Writer::of(request, target)?;
     let tracking = Tracking::Update(&writer);
-    let (bytes, _) = change_object(server, target, what, dry_run(request)?, tracking, change).await?;
+    let (bytes, _) = change_object(server, &request.user, target, what, dry_run(request)?, tracking, change).await?;
     objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
 }
 
@@ -110,7 +109,8 @@ async fn patch(server: &Server, request: &Request, target: &Target) -> Result<An
     let patch = Patch::read(server, request)?;
     let change = |old: &Value| patch.apply(server, request, target.kind, old);
     let tracking = Tracking::Update(&writer);
-    let (bytes, warnings) = change_object(server, target, what, dry_run(request)?, tracking, change).await?;
+    let (bytes, warnings) =
+        change_object(server, &request.user, target, what, dry_run(request)?, tracking, change).await?;
     objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
 }
 
@@ -155,12 +155,19 @@ async fn rescale(server: &Server, request: &Request, target: &Target) -> Result<
         Ok((new, Warnings::new()))
     };
     let tracking = Tracking::Update(&writer);
-    let (bytes, _) = change_object(server, target, Change::Object, dry_run(request)?, tracking, change).await?;
+    let (bytes, _) =
+        change_object(server, &request.user, target, Change::Object, dry_run(request)?, tracking, change).await?;
     Ok(body::value(StatusCode::OK, &scale(kind, &bytes)?))
 }
 
 /// Puts a pod on a node.
-pub(crate) async fn bind(server: &Server, target: &Target, binding: &Value, dry_run: bool) -> Result<Answer, Status> {
+pub(crate) async fn bind(
+    server: &Server,
+    user: &Identity,
+    target: &Target,
+    binding: &Value,
+    dry_run: bool,
+) -> Result<Answer, Status> {
     let name = target.name.as_deref().unwrap_or_default();
     let names = target.kind.names();
     let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
@@ -209,7 +216,7 @@ pub(crate) async fn bind(server: &Server, target: &Target, binding: &Value, dry_
         new["status"]["conditions"] = others.chain([condition]).collect::<Vec<_>>().into();
         Ok((new, Warnings::new()))
     };
-    change_object(server, target, Change::Internal, dry_run, Tracking::Unseen, change).await?;
+    change_object(server, user, target, Change::Internal, dry_run, Tracking::Unseen, change).await?;
     Ok(success())
 }
 
@@ -237,70 +244,11 @@ async fn evict(server: &Server, request: &Request, target: &Target) -> Result<An
 
 /// A token for a service account.
 fn token(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
-    const LEAST: i64 = 600;
-    const MOST: i64 = 1 << 32;
-    let (mut asked, _) = objects::decode(server, request, &TOKEN_REQUEST)?;
+    let (asked, mut warnings) = objects::decode(server, request, &TOKEN_REQUEST)?;
     let account: Value = serde_json::from_slice(&stored(server, target)?).map_err(Status::internal)?;
-    let name = target.name.clone().unwrap_or_default();
-    let namespace = target.namespace.clone().unwrap_or_default();
-    let seconds = asked["spec"]["expirationSeconds"].as_i64().unwrap_or(3600);
-    if !(LEAST..=MOST).contains(&seconds) {
-        let mut errs = corten_api::field::FieldErrors::default();
-        let why = if seconds < LEAST {
-            "may not specify a duration less than 10 minutes"
-        } else {
-            "may not specify a duration larger than 2^32 seconds"
-        };
-        errs.invalid("spec.expirationSeconds", seconds, why);
-        return Err(Status::invalid(&TOKEN_REQUEST, &name, &errs));
-    }
-    let audiences: Vec<String> = asked["spec"]["audiences"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|a| a.as_str().map(str::to_owned))
-        .collect();
-    let audiences = if audiences.is_empty() { vec![ISSUER.to_owned()] } else { audiences };
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut subject = Subject {
-        namespace: namespace.clone(),
-        serviceaccount: Bound { name, uid: text(&account["metadata"]["uid"]) },
-        pod: None,
-        secret: None,
-    };
-    let reference = &asked["spec"]["boundObjectRef"];
-    if reference.is_object() {
-        let bound = bound(server, &namespace, reference)?;
-        match reference["kind"].as_str() {
-            Some("Pod") => subject.pod = Some(bound),
-            Some("Secret") => subject.secret = Some(bound),
-            other => return Err(Status::bad_request(format!("cannot bind token for serviceaccount to a {other:?}"))),
-        }
-    }
-    let now = server.clock().now();
-    let token = server.tokens().issue(subject, audiences.clone(), seconds, now).map_err(Status::internal)?;
-    asked["spec"]["audiences"] = audiences.into();
-    asked["spec"]["expirationSeconds"] = seconds.into();
-    asked["status"] = tokens::status(&token, now + Duration::from_secs(seconds.unsigned_abs()));
-    Ok(body::value(StatusCode::CREATED, &asked))
-}
-
-/// The object that a token is to be bound to, which must be there.
-fn bound(server: &Server, namespace: &str, reference: &Value) -> Result<Bound, Status> {
-    let name = reference["name"].as_str().unwrap_or_default().to_owned();
-    let kind = reference["kind"].as_str().unwrap_or_default();
-    let kind = KINDS.iter().copied().find(|own| own.names().kind == kind);
-    let kind = kind.ok_or_else(|| Status::bad_request(format!("cannot bind token to a {}", reference["kind"])))?;
-    let snapshot = server.store().snapshot();
-    let key = storage::key(kind.storage(), Some(namespace), &name);
-    let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(kind.names(), &name))?;
-    let object = storage::decode(entry)?;
-    let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-    if let Some(wanted) = reference["uid"].as_str().filter(|wanted| *wanted != uid) {
-        let why = format!(
-            "the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated"
-        );
-        return Err(Status::conflict(kind.names(), &name, &why));
-    }
-    Ok(Bound { name, uid })
+    let namespace = target.namespace.as_deref().unwrap_or_default();
+    let name = target.name.as_deref().unwrap_or_default();
+    let (answered, more) = token_request::answer(server, namespace, name, &account, asked)?;
+    warnings.extend(more);
+    Ok(objects::warned(body::value(StatusCode::CREATED, &answered), &warnings))
 }

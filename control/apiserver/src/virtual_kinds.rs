@@ -15,7 +15,7 @@ use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
 use crate::verbs::dry_run;
-use crate::{components, negotiate, subresources};
+use crate::{components, negotiate, reviews, subresources};
 
 pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target, verb: &str) -> Result<Answer, Status> {
     let names = target.kind.names();
@@ -32,14 +32,10 @@ pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target, 
 fn review(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(ACCEPT))?;
     let (asked, warnings) = objects::decode(server, request, target.kind.names())?;
-    let answered = reviewed(server, request, target, asked)?;
+    let (names, namespace) = (target.kind.names(), target.namespace.as_deref());
+    let answered = reviews::review(server, &request.user, names, namespace, asked)?;
     let bytes = answered.to_string().into();
     objects::show(server, request, form, target.kind, &bytes, StatusCode::CREATED, &warnings)
-}
-
-fn reviewed(_server: &Server, _request: &Request, target: &Target, _asked: Value) -> Result<Value, Status> {
-    let message = format!("{} are not answered yet", target.kind.names().plural);
-    Err(Status::failure(501, "NotImplemented", message))
 }
 
 /// The old way to bind a pod: the binding names it.
@@ -62,7 +58,7 @@ async fn bind(server: &Server, request: &Request, target: &Target) -> Result<Ans
         subresource: Some(Subresource::Binding),
         ..target.clone()
     };
-    subresources::bind(server, &pod, &binding, dry_run(request)?).await
+    subresources::bind(server, &request.user, &pod, &binding, dry_run(request)?).await
 }
 
 async fn component(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {

@@ -539,7 +539,8 @@ async fn credentials_of_another_cluster_are_no_credentials() {
         other.post("/api/v1/namespaces/default/serviceaccounts/default/token", &json!({"spec": {}})).await;
     let token = answer["status"]["token"].as_str().expect("a token");
     assert_eq!(tls.ask(None, Some(token)).await, "401", "a token of another cluster");
-    for token in ["", "a.b.c", "é"] {
+    assert_eq!(tls.ask(None, Some("")).await, "403", "no token is anybody's");
+    for token in ["a.b.c", "é"] {
         assert_eq!(tls.ask(None, Some(token)).await, "401", "{token:?}");
     }
 }

@@ -3,6 +3,8 @@
 //! A controller is a pure `plan` over what its caches show, and a thin shell that carries it out. `CONTROLLERS` is the
 //! only list of all.
 
+mod account_secrets;
+mod cluster_roles;
 mod context;
 mod deployment;
 mod endpoint_slices;
@@ -15,6 +17,7 @@ mod node_ranges;
 mod owners;
 mod pods;
 mod replica_set;
+mod root_ca;
 mod service_accounts;
 mod services;
 
@@ -51,6 +54,9 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("endpoints", |cx| endpoints::run(cx).boxed()),
     ("namespace", |cx| namespaces::run(cx).boxed()),
     ("serviceaccount", |cx| service_accounts::run(cx).boxed()),
+    ("serviceaccount-token", |cx| account_secrets::run(cx).boxed()),
+    ("root-ca-certificate-publisher", |cx| root_ca::run(cx).boxed()),
+    ("clusterrole-aggregation", |cx| cluster_roles::run(cx).boxed()),
     ("garbage-collector", |cx| garbage::run(cx).boxed()),
     ("pod-garbage-collector", |cx| lost_pods::run(cx).boxed()),
     ("node-lifecycle", |cx| node_lifecycle::run(cx).boxed()),

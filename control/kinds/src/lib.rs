@@ -4,6 +4,8 @@
 //! defaulting, validation and update rules. Everything else (routes, discovery, OpenAPI, tables) derives from it.
 //! `KINDS` is the only list of all kinds.
 
+mod cluster_role_bindings;
+mod cluster_roles;
 mod config_maps;
 mod deployments;
 mod endpoint_slices;
@@ -16,7 +18,10 @@ mod meta;
 mod namespaces;
 mod nodes;
 mod pods;
+mod rbac;
 mod replica_sets;
+mod role_bindings;
+mod roles;
 mod secrets;
 mod service_accounts;
 mod services;
@@ -67,6 +72,11 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &Viewed(events_k8s_io::GroupedEvents),
     // discovery.k8s.io
     &Erased(endpoint_slices::EndpointSlices),
+    // rbac.authorization.k8s.io
+    &Erased(cluster_role_bindings::ClusterRoleBindings),
+    &Erased(cluster_roles::ClusterRoles),
+    &Erased(role_bindings::RoleBindings),
+    &Erased(roles::Roles),
 ];
 
 /// A column of a kind's table, as `kubectl get` shows it.

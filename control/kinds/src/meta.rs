@@ -8,7 +8,7 @@ use corten_api::meta::ObjectMeta;
 use corten_api::names::Scope;
 
 /// What a name must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum NameRule {
     /// RFC 1123 subdomain, at most 253 bytes.
     Subdomain,
@@ -16,6 +16,8 @@ pub(crate) enum NameRule {
     Label,
     /// RFC 1035 label: begins with a letter.
     Rfc1035,
+    /// What this function finds nothing wrong with.
+    By(fn(&str) -> Vec<String>),
 }
 
 /// Most bytes of all annotations together.
@@ -42,6 +44,14 @@ pub(crate) fn rfc_1035_problems(name: &str) -> Vec<String> {
     problems
 }
 
+/// What is wrong with a name that only has to fit between two slashes of a path.
+pub(crate) fn segment_problems(name: &str) -> Vec<String> {
+    if name == "." || name == ".." {
+        return vec![format!("may not be '{name}'")];
+    }
+    ["/", "%"].iter().filter(|bad| name.contains(**bad)).map(|bad| format!("may not contain '{bad}'")).collect()
+}
+
 fn too_long(name: &str, most: usize) -> Vec<String> {
     if name.len() > most { vec![format!("must be no more than {most} bytes")] } else { Vec::new() }
 }
@@ -56,6 +66,7 @@ fn name_problems(name: &str, rule: NameRule) -> Vec<String> {
         NameRule::Subdomain => label::subdomain_problems(name),
         NameRule::Label => label_problems(name),
         NameRule::Rfc1035 => rfc_1035_problems(name),
+        NameRule::By(problems) => problems(name),
     }
 }
 

@@ -32,6 +32,11 @@ pub(crate) fn age(since: Option<&Time>, now: Timestamp) -> String {
     since.map_or_else(|| "<unknown>".to_owned(), |since| human((now.as_second()) - since.0.as_second()))
 }
 
+/// A moment in full.
+pub(crate) fn moment(at: Option<&Time>) -> String {
+    at.map_or_else(|| "<unknown>".to_owned(), |at| at.0.to_string())
+}
+
 /// Seconds as people read them, at most two units. Behaviour: k8s.io/apimachinery/pkg/util/duration.
 pub(crate) fn human(seconds: i64) -> String {
     let pair = |large: i64, large_unit: &str, small: i64, small_unit: &str| match small {

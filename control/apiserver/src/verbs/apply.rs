@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::create::create_object;
 use super::dry_run;
 use super::update::{Change, change_object, check_identity};
+use crate::authorize;
 use crate::body::Answer;
 use crate::managed::{self, Tracking, Writer};
 use crate::negotiate;
@@ -139,12 +140,13 @@ async fn write(
             }
             Ok((finish(server, request, target, object, managers)?, Warnings::new()))
         };
-        match change_object(server, target, what, dry_run, Tracking::Given, change).await {
+        match change_object(server, &request.user, target, what, dry_run, Tracking::Given, change).await {
             Ok((bytes, _)) => return Ok((StatusCode::OK, bytes)),
             Err(status) if status.code == 404 && what == Change::Object && target.subresource.is_none() => {}
             Err(status) => return Err(status),
         }
         check_identity(target, config)?;
+        authorize::creation(server, &request.user, target)?;
         if let Some(uid) = config["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty()) {
             let why =
                 format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");

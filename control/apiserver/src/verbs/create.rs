@@ -8,6 +8,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::dry_run;
+use crate::authorize::escalation;
 use crate::body::Answer;
 use crate::identity::Identity;
 use crate::managed::{self, Tracking, Writer};
@@ -15,7 +16,7 @@ use crate::request::Request;
 use crate::route::Target;
 use crate::server::{FreeIn, Server};
 use crate::storage::{self, Commit, Committed};
-use crate::{admission, negotiate, objects};
+use crate::{admission, legacy_tokens, negotiate, objects};
 
 /// How often a name or an address that turns out to be taken is drawn anew.
 const ATTEMPTS: u32 = 8;
@@ -60,12 +61,14 @@ pub(crate) async fn create_object(
             namespace,
             object["metadata"]["name"].as_str().unwrap_or_default(),
         )?;
-        let object = admission::mutate(&snapshot, kind, namespace, object, user)?;
+        let mut object = admission::mutate(&snapshot, kind, namespace, object, user)?;
+        legacy_tokens::fill(server, &snapshot, kind, namespace, &mut object)?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let key = storage::key(kind.storage(), namespace, &name);
         let is_there = snapshot.get(&key).is_some();
         let cx = WriteContext { now: server.clock().now(), claims: &FreeIn { snapshot, server } };
         let mut object = kind.process(object, Operation::Create, &cx)?;
+        escalation::check(server.authorizer(), user, kind.stored(), None, &object)?;
         managed::put(&mut object, managers);
         if is_there {
             if generated {

@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 use super::apply::apply;
 use super::create::{create_object, taken};
 use super::dry_run;
+use crate::authorize::{self, escalation};
 use crate::body::Answer;
+use crate::identity::Identity;
 use crate::managed::{self, Tracking, Writer};
 use crate::negotiate;
 use crate::objects::{self, Warnings};
@@ -33,13 +35,14 @@ pub(super) async fn update(server: &Server, request: &Request, target: &Target) 
     let dry_run = dry_run(request)?;
     let writer = Writer::of(request, target)?;
     let tracking = Tracking::Update(&writer);
-    let (code, bytes) = match change_object(server, target, Change::Object, dry_run, tracking, change).await {
-        Ok((bytes, _)) => (StatusCode::OK, bytes),
-        Err(status) if status.code == 404 && target.kind.creates_on_update() => {
-            (StatusCode::CREATED, create_named(server, request, target, object, dry_run, tracking).await?)
-        }
-        Err(status) => return Err(status),
-    };
+    let (code, bytes) =
+        match change_object(server, &request.user, target, Change::Object, dry_run, tracking, change).await {
+            Ok((bytes, _)) => (StatusCode::OK, bytes),
+            Err(status) if status.code == 404 && target.kind.creates_on_update() => {
+                (StatusCode::CREATED, create_named(server, request, target, object, dry_run, tracking).await?)
+            }
+            Err(status) => return Err(status),
+        };
     objects::show(server, request, form, target.kind, &bytes, code, &warnings)
 }
 
@@ -53,6 +56,7 @@ async fn create_named(
     tracking: Tracking<'_>,
 ) -> Result<Bytes, Status> {
     check_identity(target, &object)?;
+    authorize::creation(server, &request.user, target)?;
     objects::metadata(&mut object).shift_remove("resourceVersion");
     create_object(server, target.kind, target.namespace.as_deref(), object, &request.user, dry_run, tracking).await
 }
@@ -66,7 +70,8 @@ pub(super) async fn patch(server: &Server, request: &Request, target: &Target) -
     let patch = Patch::read(server, request)?;
     let change = |old: &Value| patch.apply(server, request, target.kind, old);
     let tracking = Tracking::Update(&writer);
-    let (bytes, warnings) = change_object(server, target, Change::Object, dry_run(request)?, tracking, change).await?;
+    let (bytes, warnings) =
+        change_object(server, &request.user, target, Change::Object, dry_run(request)?, tracking, change).await?;
     objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
 }
 
@@ -87,6 +92,7 @@ pub(crate) enum Change {
 /// Returns the bytes as stored, and what `change` warns of.
 pub(crate) async fn change_object(
     server: &Server,
+    user: &Identity,
     target: &Target,
     what: Change,
     dry_run: bool,
@@ -115,6 +121,7 @@ pub(crate) async fn change_object(
             Change::Part(part) => kind.process(new, Operation::UpdatePart { old: &old, part }, &cx)?,
             Change::Internal => new,
         };
+        escalation::check(server.authorizer(), user, kind.stored(), Some(&old), &new)?;
         let managers = managed::changed(server, kind, tracking, before.as_ref(), given.as_ref(), (&old, &new));
         // Both have the resourceVersion of the old one, so that this tells whether anything changed.
         if old == new && Managers::same(before.as_ref(), managers.as_ref()) {

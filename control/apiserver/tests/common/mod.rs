@@ -51,13 +51,18 @@ impl Api {
             names: vec![],
         };
         let pki = Arc::new(Pki::ephemeral(&options, clock.now()).expect("keys"));
+        Self::over(store, pki).await
+    }
+
+    /// A server over a store that may hold a cluster already.
+    pub(crate) async fn over(store: Store, pki: Arc<Pki>) -> Self {
         let config = Config {
             store: store.clone(),
-            clock,
+            clock: Clock::system(),
             random: Random::seeded(7),
             service_range: (Ipv4Addr::new(10, 43, 0, 0), 16),
             dns_address: Some(Ipv4Addr::new(10, 43, 0, 10)),
-            node_address: address,
+            node_address: IpAddr::from([127, 0, 0, 1]),
             port: 6443,
             pki: Arc::clone(&pki),
             dialer: Arc::new(NoNodes),

@@ -1,0 +1,53 @@
+//! ClusterRoleBindings: who has a role in the whole cluster.
+
+use corten_api::api::rbac::v1::ClusterRoleBinding;
+use corten_api::field::FieldErrors;
+use corten_api::names::{Names, Scope};
+use corten_base::Timestamp;
+use serde_json::{Value, json};
+
+use crate::ColumnHead;
+use crate::kind::Kind;
+use crate::meta::{NameRule, segment_problems};
+use crate::rbac::{GROUP, References, default_references};
+use crate::table::{NAME, age, column, wide};
+
+pub(crate) struct ClusterRoleBindings;
+
+impl Kind for ClusterRoleBindings {
+    type Object = ClusterRoleBinding;
+
+    const NAMES: Names = Names {
+        group: GROUP,
+        version: "v1",
+        kind: "ClusterRoleBinding",
+        plural: "clusterrolebindings",
+        singular: "clusterrolebinding",
+        short: &[],
+        categories: &[],
+    };
+    const SCOPE: Scope = Scope::Cluster;
+    const COLUMNS: &'static [ColumnHead] =
+        &[NAME, column("Role"), column("Age"), wide("Users"), wide("Groups"), wide("ServiceAccounts")];
+    const NAME_RULE: NameRule = NameRule::By(segment_problems);
+    const CREATE_ON_UPDATE: bool = true;
+
+    fn cells(binding: &ClusterRoleBinding, now: Timestamp) -> Vec<Value> {
+        let [role, users, groups, accounts] = references(binding).cells();
+        let age = age(binding.metadata.creation_timestamp.as_ref(), now);
+        vec![json!(binding.metadata.name), role, age.into(), users, groups, accounts]
+    }
+
+    fn default(binding: &mut ClusterRoleBinding) {
+        default_references(&mut binding.role_ref, binding.subjects.as_mut());
+    }
+
+    fn validate(binding: &ClusterRoleBinding, old: Option<&ClusterRoleBinding>, errs: &mut FieldErrors) {
+        let old = old.map(|old| &old.role_ref);
+        references(binding).validate(old, &["ClusterRole"], false, errs);
+    }
+}
+
+fn references(binding: &ClusterRoleBinding) -> References<'_> {
+    References { role: &binding.role_ref, subjects: binding.subjects.as_deref() }
+}
