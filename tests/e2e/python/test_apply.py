@@ -196,15 +196,17 @@ class Apply(Namespaced):
         self.assertEqual(self.apply("one", api=self.deployments, body=body)["spec"]["replicas"], 1)
 
     def test_status_is_applied_apart(self):
-        condition = {"type": "Tested", "status": "True"}
-        body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": self.name},
-                "status": {"conditions": [condition]}}
-        self.apply("one", api=self.deployments, body=deployment(self.name, replicas=0))
-        self.apply("two", api=self.deployments.status, body=body)
-        there = self.get(self.deployments)
-        self.assertIn("Tested", [one["type"] for one in there["status"]["conditions"]])
-        owned = self.fields(there, "two", subresource="status")
-        self.assertEqual(list(owned["f:status"]["f:conditions"]), ['k:{"type":"Tested"}'])
+        services = self.dynamic.resources.get(api_version="v1", kind="Service")  # no controller writes its status
+        condition = {"type": "Tested", "status": "True", "reason": "Tested", "message": "",
+                     "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        head = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": self.name}}
+        status = {"conditions": [condition]}
+        self.apply("one", api=services, body={**head, "spec": {"ports": [{"port": 80}]}})
+        self.apply("two", api=services.status, body={**head, "spec": {"ports": [{"port": 81}]}, "status": status})
+        there = self.get(services)
+        self.assertEqual((there["status"]["conditions"], there["spec"]["ports"][0]["port"]), ([condition], 80))
+        self.assertEqual(list(self.fields(there, "two", subresource="status")), ["f:status"])
+        self.assertNotIn("f:status", self.fields(there, "one"))
 
     def test_what_apply_cannot_do_is_refused(self):
         self.refused(422, "Invalid", self.apply, "x" * 129, a="1")

@@ -56,13 +56,13 @@ KINDS = [
     ("storage.k8s.io/v1", "VolumeAttachment", {"spec": {"attacher": "example.com/none", "nodeName": "node-1",
                                                         "source": {"persistentVolumeName": "x"}}}, "kind"),
     ("rbac.authorization.k8s.io/v1", "Role", {"rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]},
-     "kind"),
+     None),
     ("rbac.authorization.k8s.io/v1", "RoleBinding", {
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
-        "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "x"}]}, "kind"),
-    ("rbac.authorization.k8s.io/v1", "ClusterRole", {"rules": []}, "kind"),
+        "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "x"}]}, None),
+    ("rbac.authorization.k8s.io/v1", "ClusterRole", {"rules": []}, None),
     ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", {
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}}, "kind"),
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}}, None),
     ("flowcontrol.apiserver.k8s.io/v1", "PriorityLevelConfiguration", {"spec": {"type": "Exempt", "exempt": {}}},
      "kind: only the two mandatory levels may be exempt"),
     ("resource.k8s.io/v1", "DeviceClass", {"spec": {}}, "kind"),

@@ -10,7 +10,7 @@ use corten_testkit::Sandbox;
 use futures::{StreamExt, TryStreamExt};
 use kube::api::{AttachParams, DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::{ErrorResponse, PartialObjectMeta, WatchEvent};
+use kube::core::{PartialObjectMeta, WatchEvent};
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
@@ -122,7 +122,7 @@ async fn watches(client: Client) -> Result<()> {
         maps.patch("watched", &PatchParams::default(), &Patch::Merge(json!({"data": {"b": null}}))).await?;
     }
     let expired = maps.watch(&WatchParams::default(), "1").await?.boxed().try_next().await?;
-    let gone = |event: &WatchEvent<ConfigMap>| matches!(event, WatchEvent::Error(ErrorResponse { code: 410, .. }));
+    let gone = |event: &WatchEvent<ConfigMap>| matches!(event, WatchEvent::Error(status) if status.code == 410);
     // A young cluster may still know its first revision.
     ensure!(expired.as_ref().is_none_or(|event| gone(event) || matches!(event, WatchEvent::Added(_))), "{expired:?}");
     maps.delete("watched", &DeleteParams::default()).await?;
