@@ -17,6 +17,10 @@ pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// An answer.
 pub(crate) type Answer = Response<Body>;
 
+/// Marks an answer whose body is the JSON of one object: it may be rewritten in another syntax.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Object;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A body that is there as a whole.
@@ -40,7 +44,14 @@ pub(crate) fn answer(code: StatusCode, kind: HeaderValue, body: Body) -> Answer 
 
 /// A JSON answer.
 pub(crate) fn json(code: StatusCode, bytes: impl Into<Bytes>) -> Answer {
-    answer(code, JSON, full(bytes))
+    object(code, full(bytes))
+}
+
+/// A JSON answer, of which the client may want another form.
+pub(crate) fn object(code: StatusCode, body: Body) -> Answer {
+    let mut answer = answer(code, JSON, body);
+    answer.extensions_mut().insert(Object);
+    answer
 }
 
 /// A JSON answer from a value.
@@ -67,8 +78,9 @@ pub(crate) fn not_modified(etag: &str) -> Answer {
 pub(crate) fn status(status: &Status) -> Answer {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = value(code, &status.to_json());
-    if status.code == 429 || status.code == 503 {
-        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    let seconds = status.details.as_ref().and_then(|details| details["retryAfterSeconds"].as_u64());
+    if let Some(seconds) = seconds.or((status.code == 429 || status.code == 503).then_some(1)) {
+        answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     answer
 }

@@ -12,7 +12,7 @@ use crate::objects::first_address;
 use crate::policy;
 use crate::route::Target;
 use crate::server::Server;
-use crate::verbs::{Change, change_object, create_object};
+use crate::verbs::{Change, Write, change_object, create_object};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -95,7 +95,8 @@ async fn ensure(
         watch: false,
     };
     let writer = Writer::server();
-    let tracking = Tracking::Update(&writer);
+    let admin = Identity::admin();
+    let write = Write::new(&admin, false, Tracking::Update(&writer));
     if renew {
         let change = |old: &Value| {
             let mut new = old.clone();
@@ -109,12 +110,12 @@ async fn ensure(
             }
             Ok((new, Vec::new()))
         };
-        match change_object(server, &Identity::admin(), &target, Change::Object, false, tracking, change).await {
+        match change_object(server, &target, Change::Object, &write, change).await {
             Err(status) if status.code == 404 => {}
             result => return result.map(|_| ()),
         }
     }
-    match create_object(server, kind, namespace, object, &Identity::admin(), false, tracking).await {
+    match create_object(server, kind, namespace, object, &write).await {
         Err(status) if status.code == 409 => Ok(()),
         result => result.map(|_| ()),
     }

@@ -1,4 +1,4 @@
-//! What is not an object: discovery, OpenAPI, version, health.
+//! What is not an object: discovery, OpenAPI, version, health, metrics.
 
 use corten_api::names::Scope;
 use corten_api::status::Status;
@@ -10,57 +10,91 @@ use sha2::{Digest, Sha256};
 
 use crate::body::{self, Answer};
 use crate::negotiate::{self, Form, Shape};
-use crate::objects;
 use crate::request::Request;
 use crate::route::subresource_name;
 use crate::server::Server;
-use crate::{KUBERNETES_VERSION, openapi};
+use crate::{health, metrics, objects, openapi, version};
 
-pub(crate) fn answer(server: &Server, request: &Request) -> Result<Answer, Status> {
+/// Groups in the order in which clients prefer them, as upstream ranks them; others follow.
+const GROUPS: &[&str] = &[
+    "",
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+    "resource.k8s.io",
+];
+/// Prometheus' text form.
+const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+pub(crate) async fn answer(server: &Server, request: &Request) -> Result<Answer, Status> {
     if request.method != Method::GET && request.method != Method::HEAD {
         return Err(Status::method_not_allowed());
     }
     let parts: Vec<&str> = request.path.split('/').filter(|part| !part.is_empty()).collect();
+    let is_plain = |form: Form| match form.shape {
+        Shape::Discovery(version) => Some(version),
+        _ => None,
+    };
     match parts.as_slice() {
         [] => Ok(paths()),
-        ["healthz" | "livez" | "readyz", ..] => Ok(health(server, request, parts[0])),
-        ["version"] => Ok(body::value(StatusCode::OK, &version())),
+        ["healthz" | "livez" | "readyz", ..] => health::answer(server, request, &parts).await,
+        ["metrics"] => Ok(body::answer(StatusCode::OK, METRICS, body::full(metrics::write(server)))),
+        ["metrics", "slis"] => Ok(body::answer(StatusCode::OK, METRICS, body::full(health::indicators(server).await))),
+        ["version"] => Ok(body::value(StatusCode::OK, &version::version())),
         ["openapi", rest @ ..] => openapi::answer(server, request, rest),
-        ["api"] => document(request, |form| match form.shape {
-            Shape::Discovery(version) => aggregated(version, true),
-            _ => legacy_versions(server),
+        ["api"] => document(request, |form| match is_plain(form) {
+            Some(version) => (aggregated(version, true), true),
+            None => (legacy_versions(server), false),
         }),
-        ["apis"] => document(request, |form| match form.shape {
-            Shape::Discovery(version) => aggregated(version, false),
-            _ => {
-                json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups().into_iter().map(group).collect::<Vec<_>>()})
+        ["apis"] => document(request, |form| match is_plain(form) {
+            Some(version) => (aggregated(version, false), true),
+            None => {
+                let groups: Vec<Value> = groups().into_iter().map(group).collect();
+                (json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}), false)
             }
         }),
         ["apis", name] if groups().contains(name) => document(request, |_| {
             let mut group = group(name);
             group["kind"] = "APIGroup".into();
             group["apiVersion"] = "v1".into();
-            group
+            (group, false)
         }),
-        ["api", version] if served("", version).next().is_some() => document(request, |_| resources("", version)),
+        ["api", version] if served("", version).next().is_some() => {
+            document(request, |_| (resources("", version), false))
+        }
         ["apis", group, version] if served(group, version).next().is_some() => {
-            document(request, |_| resources(group, version))
+            document(request, |_| (resources(group, version), false))
         }
         _ => Err(Status::no_such_path()),
     }
 }
 
-/// A document with its hash, so that clients fetch it once.
-fn document(request: &Request, make: impl FnOnce(Form) -> Value) -> Result<Answer, Status> {
+/// A document with its hash, so that clients fetch it once. `make` also says whether it is an aggregated one.
+fn document(request: &Request, make: impl FnOnce(Form) -> (Value, bool)) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(ACCEPT))?;
-    let value = make(form);
+    let (value, is_aggregated) = make(form);
     let text = value.to_string();
     let etag = format!("\"{}\"", hex(&Sha256::digest(text.as_bytes())));
     if request.header(IF_NONE_MATCH) == Some(&etag) {
         return Ok(body::not_modified(&etag));
     }
     let mut answer = match form.shape {
-        Shape::Discovery(version) => {
+        Shape::Discovery(version) if is_aggregated => {
             let kind = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
             let kind = HeaderValue::from_str(&kind).map_err(Status::internal)?;
             body::answer(StatusCode::OK, kind, body::full(text))
@@ -78,19 +112,15 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
-/// Groups other than the core one, in the order of the kinds.
+/// Groups other than the core one, the preferred first.
 fn groups() -> Vec<&'static str> {
-    let mut groups = Vec::new();
-    for kind in KINDS {
-        let group = kind.names().group;
-        if !group.is_empty() && !groups.contains(&group) {
-            groups.push(group);
-        }
-    }
+    let mut groups: Vec<&str> = group_versions().into_iter().map(|(group, _)| group).collect();
+    groups.retain(|group| !group.is_empty());
+    groups.dedup();
     groups
 }
 
-/// Group versions in the order of the kinds.
+/// Group versions: groups in their order, versions of one in the order of the kinds.
 pub(crate) fn group_versions() -> Vec<(&'static str, &'static str)> {
     let mut all = Vec::new();
     for kind in KINDS {
@@ -99,11 +129,23 @@ pub(crate) fn group_versions() -> Vec<(&'static str, &'static str)> {
             all.push(pair);
         }
     }
+    all.sort_by_key(|(group, _)| GROUPS.iter().position(|own| own == group).unwrap_or(GROUPS.len()));
     all
 }
 
+/// Kinds of a group version, by the name of their resource.
 fn served(group: &str, version: &str) -> impl Iterator<Item = &'static dyn AnyKind> {
-    KINDS.iter().copied().filter(move |kind| kind.names().group == group && kind.names().version == version)
+    let own = |kind: &&dyn AnyKind| kind.names().group == group && kind.names().version == version;
+    let mut kinds: Vec<&'static dyn AnyKind> = KINDS.iter().copied().filter(own).collect();
+    kinds.sort_by_key(|kind| kind.names().plural);
+    kinds.into_iter()
+}
+
+/// Subresources of a kind, by their names.
+fn subresources(kind: &dyn AnyKind) -> Vec<Subresource> {
+    let mut all = kind.subresources().to_vec();
+    all.sort_by_key(|subresource| subresource_name(*subresource));
+    all
 }
 
 fn versions_of(group: &str) -> Vec<&'static str> {
@@ -176,10 +218,10 @@ fn resources(group: &str, version: &str) -> Value {
             resource["categories"] = names.categories.into();
         }
         list.push(resource);
-        for subresource in kind.subresources() {
-            let ((own_group, own_version, own_kind), verbs) = spoken(kind, *subresource);
+        for subresource in subresources(kind) {
+            let ((own_group, own_version, own_kind), verbs) = spoken(kind, subresource);
             let mut resource = json!({
-                "name": format!("{}/{}", names.plural, subresource_name(*subresource)), "singularName": "",
+                "name": format!("{}/{}", names.plural, subresource_name(subresource)), "singularName": "",
                 "namespaced": namespaced, "kind": own_kind, "verbs": verbs,
             });
             if own_group != group {
@@ -190,7 +232,12 @@ fn resources(group: &str, version: &str) -> Value {
         }
     }
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list})
+    let mut document = json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": list});
+    // As upstream: the core group's list is older than the field.
+    if !group.is_empty() {
+        document["apiVersion"] = "v1".into();
+    }
+    document
 }
 
 /// Tells clients which resources are views of the same objects, and when the stored version changes.
@@ -224,13 +271,12 @@ fn aggregated(version: &str, core: bool) -> Value {
 
 fn aggregated_resource(kind: &'static dyn AnyKind) -> Value {
     let names = kind.names();
-    let subresources: Vec<Value> = kind
-        .subresources()
-        .iter()
+    let subresources: Vec<Value> = subresources(kind)
+        .into_iter()
         .map(|subresource| {
-            let ((group, version, own), verbs) = spoken(kind, *subresource);
+            let ((group, version, own), verbs) = spoken(kind, subresource);
             json!({
-                "subresource": subresource_name(*subresource), "verbs": verbs,
+                "subresource": subresource_name(subresource), "verbs": verbs,
                 "responseKind": {"group": group, "version": version, "kind": own},
             })
         })
@@ -253,36 +299,19 @@ fn aggregated_resource(kind: &'static dyn AnyKind) -> Value {
     resource
 }
 
+/// Every path that is no object.
 fn paths() -> Answer {
     let mut paths: Vec<String> =
-        ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+        ["/api", "/apis", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/version"]
             .map(str::to_owned)
             .into();
+    paths.extend(health::paths());
+    paths.extend(groups().into_iter().map(|group| format!("/apis/{group}")));
     for (group, version) in group_versions() {
-        paths.push(if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") });
+        let path = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
+        paths.push(format!("/openapi/v3/{path}"));
+        paths.push(format!("/{path}"));
     }
     paths.sort_unstable();
     body::value(StatusCode::OK, &json!({"paths": paths}))
-}
-
-fn version() -> Value {
-    let number = KUBERNETES_VERSION.trim_start_matches('v');
-    let mut parts = number.split('.');
-    json!({
-        "major": parts.next(), "minor": parts.next(), "gitVersion": KUBERNETES_VERSION,
-        "gitCommit": "", "gitTreeState": "clean", "buildDate": "", "goVersion": "",
-        "compiler": "rustc", "platform": concat!("linux/", "amd64"),
-    })
-}
-
-/// The server is ready from its first answer on: it is made with its store open and its first objects written.
-fn health(server: &Server, request: &Request, which: &str) -> Answer {
-    if which == "readyz" && server.stopping().is_cancelled() {
-        return body::text(StatusCode::INTERNAL_SERVER_ERROR, "[-]shutdown failed: the server is stopping\n");
-    }
-    if request.query.has("verbose") {
-        let text = format!("[+]ping ok\n[+]store ok\n{which} check passed\n");
-        return body::text(StatusCode::OK, text);
-    }
-    body::text(StatusCode::OK, "ok")
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 const AUTHENTICATED: &str = "system:authenticated";
 const ACCOUNTS: &str = "system:serviceaccounts";
 const ACCOUNT: &str = "system:serviceaccount:";
+use corten_kinds::Requester;
 
 /// An authenticated user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,6 +72,11 @@ impl Identity {
     pub fn service_account(namespace: &str, name: &str) -> Self {
         let [all, own] = account_groups(namespace);
         Self::new(account_name(namespace, name), &[&all, &own])
+    }
+
+    /// As kinds that record who wrote an object see the user.
+    pub(crate) fn requester(&self) -> Requester<'_> {
+        Requester { name: &self.name, uid: &self.uid, groups: &self.groups, extra: &self.extra }
     }
 
     /// Whether the user is in the group.

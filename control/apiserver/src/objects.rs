@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use bytes::Bytes;
 use corten_api::codec::{self, Findings};
 use corten_api::names::Names;
-use corten_api::selector::{Fields, Labels};
+use corten_api::protobuf;
 use corten_api::status::Status;
 use corten_base::Timestamp;
 use corten_kinds::AnyKind;
@@ -14,10 +14,12 @@ use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::body::{self, Answer};
-use crate::negotiate::{Form, Shape};
+use crate::negotiate::{Form, MEDIA_TYPES};
 use crate::request::{Query, Request};
 use crate::server::Server;
-use crate::table;
+use crate::{canonical, lists};
+
+pub(crate) use crate::filter::Filter;
 
 /// What a client is told besides the answer.
 pub(crate) type Warnings = Vec<String>;
@@ -41,17 +43,21 @@ fn field_validation(query: &Query) -> Result<FieldValidation, Status> {
     }
 }
 
-/// Parses a body by its content type.
-pub(crate) fn parse(request: &Request) -> Result<(Value, Findings), Status> {
+/// Parses a body by its content type. `names` are what a body in protobuf is that does not say what it is.
+pub(crate) fn parse(server: &Server, request: &Request, names: (&str, &str)) -> Result<(Value, Findings), Status> {
     let kind = request.header(CONTENT_TYPE).unwrap_or("application/json");
     let result = match kind.split(';').next().unwrap_or_default().trim() {
         // Some clients send JSON without saying so.
         "application/json" | "" | "*/*" => codec::json(&request.body),
         "application/yaml" | "application/x-yaml" | "text/yaml" => codec::yaml(&request.body),
+        protobuf::MEDIA_TYPE => {
+            let decoded = server.protobuf().decode(&request.body, Some(names));
+            decoded.map(|decoded| (decoded.value, Findings::default()))
+        }
         _ => {
-            return Err(Status::unsupported_media_type(
-                "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
-            ));
+            return Err(Status::unsupported_media_type(format!(
+                "the body of the request was in an unknown format - accepted media types include: {MEDIA_TYPES}"
+            )));
         }
     };
     result.map_err(|error| Status::bad_request(format!("{error} ({})", summary(&request.body))))
@@ -70,7 +76,7 @@ fn summary(body: &[u8]) -> String {
 
 /// The object in a body, held against the schema of its kind.
 pub(crate) fn decode(server: &Server, request: &Request, names: &Names) -> Result<(Value, Warnings), Status> {
-    let (mut value, findings) = parse(request).map_err(|mut status| {
+    let (mut value, findings) = parse(server, request, (&names.api_version(), names.kind)).map_err(|mut status| {
         if status.code == 400 {
             let kind = names.kind;
             status.message =
@@ -178,71 +184,6 @@ pub(crate) fn time(at: Timestamp) -> Value {
     Timestamp::from_second(at.as_second()).unwrap_or(at).to_string().into()
 }
 
-/// Which objects of a kind are asked for.
-pub(crate) struct Filter {
-    kind: &'static dyn AnyKind,
-    labels: Labels,
-    fields: Fields,
-}
-
-impl Filter {
-    pub(crate) fn parse(kind: &'static dyn AnyKind, query: &Query) -> Result<Self, Status> {
-        let labels = query.get("labelSelector").map_or(Ok(Labels::default()), Labels::parse);
-        let labels = labels.map_err(|error| Status::bad_request(error.0))?;
-        let text = query.get("fieldSelector").unwrap_or_default();
-        let fields = Fields::parse(text).map_err(|error| Status::bad_request(error.0))?;
-        let known =
-            |name: &str| ["metadata.name", "metadata.namespace"].contains(&name) || kind.field_names().contains(&name);
-        if let Some((name, ..)) = fields.terms.iter().find(|(name, ..)| !known(name)) {
-            let names = kind.names();
-            let gvr = format!("{}/{}, Resource={}", names.group, names.version, names.plural);
-            return Err(Status::bad_request(format!(
-                "Unable to find {gvr:?} that match label selector \"\", field selector {text:?}: field label not supported: {name}"
-            )));
-        }
-        Ok(Self { kind, labels, fields })
-    }
-
-    /// Limits the filter to one name, as a watch on one object does.
-    pub(crate) fn only(&mut self, name: &str) {
-        self.fields.terms.push(("metadata.name".to_owned(), name.to_owned(), true));
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.labels.is_empty() && self.fields.is_empty()
-    }
-
-    /// The one name that can match, if the filter names one.
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.fields.exact("metadata.name")
-    }
-
-    pub(crate) fn matches(&self, bytes: &[u8]) -> bool {
-        if self.is_empty() {
-            return true;
-        }
-        serde_json::from_slice::<Value>(bytes).is_ok_and(|object| self.matches_value(&object))
-    }
-
-    fn matches_value(&self, object: &Value) -> bool {
-        let metadata = &object["metadata"];
-        let label = |key: &str| metadata["labels"][key].as_str();
-        if !self.labels.matches_by(label) {
-            return false;
-        }
-        if self.fields.is_empty() {
-            return true;
-        }
-        let own = self.kind.fields(object);
-        self.fields.matches(|name| match name {
-            "metadata.name" | "metadata.namespace" => {
-                Some(metadata[name.trim_start_matches("metadata.")].as_str().unwrap_or_default().to_owned())
-            }
-            _ => own.iter().find(|(own, _)| *own == name).map(|(_, value)| value.clone()),
-        })
-    }
-}
-
 /// Answers with one stored object in the form the client wants.
 pub(crate) fn show(
     server: &Server,
@@ -253,34 +194,27 @@ pub(crate) fn show(
     code: StatusCode,
     warnings: &Warnings,
 ) -> Result<Answer, Status> {
-    let answer = match form.shape {
-        Shape::Table => {
-            let table = table::of(server, request, form, kind, std::slice::from_ref(bytes), json!({}))?;
-            value(code, form, &table)
-        }
-        Shape::Metadata => value(code, form, &partial(form, bytes)?),
-        Shape::Object | Shape::Discovery(_) if form.yaml => {
-            value(code, form, &serde_json::from_slice(&served(kind, bytes)?).map_err(Status::internal)?)
-        }
-        Shape::Object | Shape::Discovery(_) => body::json(code, served(kind, bytes)?),
-    };
+    let answer = lists::one(server, request, form, kind, bytes, code)?;
     Ok(warned(answer, warnings))
 }
 
-/// The metadata alone.
-pub(crate) fn partial(form: Form, bytes: &[u8]) -> Result<Value, Status> {
-    let object: Value = serde_json::from_slice(bytes).map_err(Status::internal)?;
-    let version = format!("meta.k8s.io/{}", form.version);
-    Ok(json!({"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": object["metadata"]}))
+/// Writes a stored object's metadata alone, as JSON.
+pub(crate) fn write_partial(form: Form, object: &[u8], out: &mut Vec<u8>) -> Result<(), Status> {
+    out.extend_from_slice(b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/");
+    out.extend_from_slice(form.version.as_bytes());
+    out.extend_from_slice(b"\",\"metadata\":");
+    if let Some(range) = canonical::metadata(object) {
+        out.extend_from_slice(&object[range]);
+    } else {
+        let object: Value = serde_json::from_slice(object).map_err(Status::internal)?;
+        serde_json::to_writer(&mut *out, &object["metadata"]).map_err(Status::internal)?;
+    }
+    out.push(b'}');
+    Ok(())
 }
 
-/// Answers with a value, in JSON or YAML.
-pub(crate) fn value(code: StatusCode, form: Form, value: &Value) -> Answer {
-    if form.yaml
-        && let Ok(text) = serde_saphyr::to_string(value)
-    {
-        return body::answer(code, HeaderValue::from_static("application/yaml"), body::full(text));
-    }
+/// Answers with a value; a later stage writes it in the form's syntax.
+pub(crate) fn value(code: StatusCode, _form: Form, value: &Value) -> Answer {
     body::value(code, value)
 }
 

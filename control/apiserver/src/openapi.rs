@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::sync::LazyLock;
 
 use bytes::Bytes;
-use corten_api::openapi::{Documents, Served, protobuf};
+use corten_api::openapi::{Documents, Served, ServedPart, protobuf};
 use corten_api::status::Status;
-use corten_kinds::{KINDS, Subresource};
-use http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
+use corten_kinds::{AnyKind, KINDS};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, LOCATION, VARY};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -33,7 +34,7 @@ pub(crate) struct OpenApi {
 }
 
 struct Document {
-    compressed: Vec<u8>,
+    compressed: Bytes,
     hash: String,
 }
 
@@ -42,12 +43,12 @@ impl Document {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         // Writing to memory does not fail.
         let _ = encoder.write_all(bytes);
-        Self { compressed: encoder.finish().unwrap_or_default(), hash: hex(&Sha256::digest(bytes)) }
+        Self { compressed: encoder.finish().unwrap_or_default().into(), hash: hex(&Sha256::digest(bytes)) }
     }
 
     fn bytes(&self) -> Result<Bytes, Status> {
         let mut bytes = Vec::new();
-        flate2::read::GzDecoder::new(self.compressed.as_slice()).read_to_end(&mut bytes).map_err(Status::internal)?;
+        flate2::read::GzDecoder::new(&*self.compressed).read_to_end(&mut bytes).map_err(Status::internal)?;
         Ok(bytes.into())
     }
 
@@ -56,9 +57,16 @@ impl Document {
         if request.header(IF_NONE_MATCH) == Some(&etag) {
             return Ok(body::not_modified(&etag));
         }
-        let mut answer = body::answer(StatusCode::OK, HeaderValue::from_static(kind), body::full(self.bytes()?));
+        let zipped = request.header(ACCEPT_ENCODING).is_some_and(|accepted| accepted.contains("gzip"));
+        let bytes = if zipped { self.compressed.clone() } else { self.bytes()? };
+        let mut answer = body::answer(StatusCode::OK, HeaderValue::from_static(kind), body::full(bytes));
+        let headers = answer.headers_mut();
+        if zipped {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
         if let Ok(etag) = HeaderValue::from_str(&etag) {
-            answer.headers_mut().insert(ETAG, etag);
+            headers.insert(ETAG, etag);
         }
         Ok(answer)
     }
@@ -66,35 +74,34 @@ impl Document {
 
 impl OpenApi {
     pub(crate) fn build() -> Self {
-        let served = served();
-        let documents = Documents::new(&served, KUBERNETES_VERSION);
-        let v2 = documents.v2();
-        let v3 = group_versions().into_iter().map(|(group, version)| {
-            let path = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
-            (path, Document::new(documents.v3(group, version).to_string().as_bytes()))
+        let group_versions = group_versions();
+        let documents = Documents::new(&SERVED, &group_versions, KUBERNETES_VERSION);
+        let v3 = documents.v3_names().into_iter().map(|name| {
+            let document = Document::new(documents.v3(&name).to_string().as_bytes());
+            (name, document)
         });
-        Self {
-            v3: v3.collect(),
-            v2_protobuf: Document::new(&protobuf(&v2)),
-            v2: Document::new(v2.to_string().as_bytes()),
-        }
+        let v3 = v3.collect();
+        let v2 = documents.v2();
+        Self { v3, v2_protobuf: Document::new(&protobuf(&v2)), v2: Document::new(v2.to_string().as_bytes()) }
     }
 }
 
-fn served() -> Vec<Served> {
-    KINDS
-        .iter()
-        .map(|kind| {
-            let like_objects = kind
-                .subresources()
-                .iter()
-                .filter(|subresource| matches!(subresource, Subresource::Status | Subresource::Scale))
-                .map(|subresource| (subresource_name(*subresource), spoken(*kind, *subresource).0))
-                .collect::<Vec<_>>();
-            // The list lives as long as the process: documents are made once.
-            Served { names: kind.names(), scope: kind.scope(), verbs: kind.verbs(), subresources: like_objects.leak() }
-        })
-        .collect()
+/// All kinds as documents need them, for as long as the process lives.
+static SERVED: LazyLock<Vec<Served>> = LazyLock::new(|| KINDS.iter().map(|kind| served(*kind)).collect());
+
+fn served(kind: &'static dyn AnyKind) -> Served {
+    let parts = kind.subresources().iter().map(|subresource| {
+        let (gvk, verbs) = spoken(kind, *subresource);
+        ServedPart { name: subresource_name(*subresource), gvk, verbs }
+    });
+    Served {
+        names: kind.names(),
+        list_kind: format!("{}List", kind.names().kind).leak(),
+        scope: kind.scope(),
+        verbs: kind.verbs(),
+        shows_deleted: kind.shows_deleted(),
+        subresources: parts.collect::<Vec<_>>().leak(),
+    }
 }
 
 pub(crate) fn answer(server: &Server, request: &Request, path: &[&str]) -> Result<Answer, Status> {
@@ -117,9 +124,27 @@ pub(crate) fn answer(server: &Server, request: &Request, path: &[&str]) -> Resul
             Ok(body::value(StatusCode::OK, &json!({"paths": paths})))
         }
         ["v3", rest @ ..] => {
-            let document = documents.v3.get(&rest.join("/")).ok_or_else(Status::no_such_path)?;
-            document.answer(request, "application/json")
+            let name = rest.join("/");
+            let document = documents.v3.get(&name).ok_or_else(Status::no_such_path)?;
+            match request.query.get("hash") {
+                None => document.answer(request, "application/json"),
+                // What has its hash in its address never changes there.
+                Some(hash) if hash == document.hash => {
+                    let mut answer = document.answer(request, "application/json")?;
+                    let forever = HeaderValue::from_static("public, immutable, max-age=31536000");
+                    answer.headers_mut().insert(CACHE_CONTROL, forever);
+                    Ok(answer)
+                }
+                Some(_) => moved(&format!("/openapi/v3/{name}?hash={}", document.hash)),
+            }
         }
         _ => Err(Status::no_such_path()),
     }
+}
+
+/// A client has an old address of a document.
+fn moved(to: &str) -> Result<Answer, Status> {
+    let mut answer = body::text(StatusCode::MOVED_PERMANENTLY, "");
+    answer.headers_mut().insert(LOCATION, HeaderValue::from_str(to).map_err(Status::internal)?);
+    Ok(answer)
 }

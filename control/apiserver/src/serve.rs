@@ -1,7 +1,6 @@
 //! TLS and HTTP.
 
 use std::convert::Infallible;
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::{authenticate, strip};
-use crate::body::{self, Answer};
+use crate::body::Answer;
+use crate::pieces::Gzip;
 use crate::server::Server;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,7 +62,7 @@ impl Server {
                 strip(request.headers_mut());
                 let headers = request.headers().clone();
                 let answer = server.answer(user, request).await;
-                Ok::<_, Infallible>(compressed(&headers, answer).await)
+                Ok::<_, Infallible>(compressed(&headers, answer))
             }
         });
         let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
@@ -80,27 +80,16 @@ impl Server {
     }
 }
 
-/// Compresses a large answer that is there as a whole.
-async fn compressed(headers: &HeaderMap, answer: Answer) -> Answer {
+/// Compresses a large answer whose size is known: watches go out as they come.
+fn compressed(headers: &HeaderMap, answer: Answer) -> Answer {
     let wanted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).is_some_and(|v| v.contains("gzip"));
     let large = answer.body().size_hint().exact().is_some_and(|size| size >= COMPRESS_FROM);
-    if !wanted || !large {
+    if !wanted || !large || answer.headers().contains_key(CONTENT_ENCODING) {
         return answer;
     }
-    let (mut parts, incoming) = answer.into_parts();
-    let bytes = match incoming.collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(never) => match never {},
-    };
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    let bytes = match encoder.write_all(&bytes).and_then(|()| encoder.finish()) {
-        Ok(smaller) => {
-            parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            parts.headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
-            parts.headers.remove(CONTENT_LENGTH);
-            smaller.into()
-        }
-        Err(_) => bytes,
-    };
-    Answer::from_parts(parts, body::full(bytes))
+    let (mut parts, body) = answer.into_parts();
+    parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    parts.headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+    parts.headers.remove(CONTENT_LENGTH);
+    Answer::from_parts(parts, Gzip::new(body).boxed_unsync())
 }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use corten_api::protobuf::Protobuf;
 use corten_api::schema::Schema;
 use corten_api::status::Status;
 use corten_base::{Clock, Random};
@@ -23,13 +24,17 @@ use crate::authorize::Authorizer;
 use crate::body::{self, Answer, Body};
 use crate::components::Components;
 use crate::identity::Identity;
+use crate::metrics::{Labels, Metrics};
+use crate::negotiate::Wish;
 use crate::node_proxy::NodeDialer;
 use crate::openapi::OpenApi;
 use crate::pki::{Pki, PkiError};
+use crate::render::render;
 use crate::request::{Query, Request, decode_path, read_body};
 use crate::route::{Route, route};
 use crate::storage::claim_key;
 use crate::tokens::Tokens;
+use crate::watch_events::Made;
 use crate::{authorize, bootstrap, discovery, openid, verbs};
 
 /// What a server is made of.
@@ -58,11 +63,14 @@ pub struct Config {
 pub struct Server {
     config: Config,
     schema: Schema,
+    protobuf: Protobuf,
+    recent: Made,
     tokens: Tokens,
     authorizer: Authorizer,
     verifier: Arc<dyn ClientCertVerifier>,
     openapi: OnceLock<OpenApi>,
     components: Components,
+    metrics: Arc<Metrics>,
     /// Ends long requests when the server stops.
     stopping: CancellationToken,
     /// The lease on which short-lived objects of this minute hang.
@@ -86,14 +94,18 @@ impl Server {
         let tokens = Tokens::new(config.pki.service_account_key(), config.random.clone())?;
         let verifier = config.pki.client_verifier()?;
         let authorizer = Authorizer::new(config.store.clone());
+        let schema = Schema::build();
         let server = Arc::new(Self {
             config,
             authorizer,
-            schema: Schema::build(),
+            protobuf: Protobuf::build(&schema),
+            recent: Made::default(),
+            schema,
             tokens,
             verifier,
             openapi: OnceLock::new(),
             components: Components::default(),
+            metrics: Arc::default(),
             stopping: CancellationToken::new(),
             expiring: tokio::sync::Mutex::default(),
         });
@@ -128,6 +140,14 @@ impl Server {
         &self.schema
     }
 
+    pub(crate) fn protobuf(&self) -> &Protobuf {
+        &self.protobuf
+    }
+
+    pub(crate) fn recent(&self) -> &Made {
+        &self.recent
+    }
+
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.tokens
     }
@@ -142,6 +162,10 @@ impl Server {
 
     pub(crate) fn openapi(&self) -> &OpenApi {
         self.openapi.get_or_init(OpenApi::build)
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     pub(crate) fn components(&self) -> &Components {
@@ -168,19 +192,25 @@ impl Server {
     }
 
     /// Answers a request.
-    pub(crate) async fn answer<B>(
-        self: &Arc<Self>,
-        user: Result<Identity, Status>,
-        mut request: http::Request<B>,
-    ) -> Answer
+    pub(crate) async fn answer<B>(self: &Arc<Self>, user: Result<Identity, Status>, request: http::Request<B>) -> Answer
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let user = match user {
-            Ok(user) => user,
-            Err(status) => return body::status(&status),
+        let query = Query::parse(request.uri().query());
+        let wish = Wish::of(request.headers(), &query);
+        let answer = match user {
+            Ok(user) => self.answer_as(user, query, request).await,
+            Err(status) => body::status(&status),
         };
+        render(&self.protobuf, wish, answer).await
+    }
+
+    async fn answer_as<B>(self: &Arc<Self>, user: Identity, query: Query, mut request: http::Request<B>) -> Answer
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (parts, incoming) = request.into_parts();
         let body = match read_body(incoming).await {
@@ -190,7 +220,7 @@ impl Server {
         let path = decode_path(parts.uri.path());
         let request = Request {
             path: path.clone(),
-            query: Query::parse(parts.uri.query()),
+            query,
             method: parts.method,
             uri: parts.uri,
             headers: parts.headers,
@@ -212,13 +242,31 @@ impl Server {
         if let Some(other) = impersonate(&self.authorizer, &request.user, &mut request.headers)? {
             request.user = other;
         }
-        authorize::request(self, &request)?;
-        match route(&request.path)? {
-            Route::Resource(target) => verbs::run(self, request, target).await,
-            Route::Other => match openid::answer(self, &request) {
-                Some(answer) => answer,
-                None => discovery::answer(self, &request),
+        let route = route(&request.path);
+        let verb = match &route {
+            Ok(Route::Resource(target)) => Some(verbs::verb(&request, target)),
+            _ => None,
+        };
+        let measured = self.metrics.begin(match (&route, &verb) {
+            (Ok(Route::Resource(target)), Some(Ok(verb))) => Labels::of(verb, &request, target),
+            _ => Labels::of_path(&request),
+        });
+        // Who may not know what is served somewhere is not told.
+        let answer = match authorize::request(self, &request) {
+            Err(status) => Err(status),
+            Ok(()) => match (route, verb) {
+                (Ok(Route::Resource(target)), Some(Ok(verb))) => verbs::run(self, request, target, verb).await,
+                (_, Some(Err(status))) | (Err(status), _) => Err(status),
+                _ => self.other(&request).await,
             },
+        };
+        Ok(measured.answered(answer.unwrap_or_else(|status| body::status(&status))))
+    }
+
+    async fn other(self: &Arc<Self>, request: &Request) -> Result<Answer, Status> {
+        match openid::answer(self, request) {
+            Some(answer) => answer,
+            None => discovery::answer(self, request).await,
         }
     }
 }

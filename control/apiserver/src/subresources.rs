@@ -19,7 +19,7 @@ use crate::route::Target;
 use crate::server::Server;
 use crate::token_request::{self, TOKEN_REQUEST};
 use crate::verbs::{
-    Change, DeleteOptions, Patch, apply, apply_scale, change_object, delete_object, dry_run, part_change,
+    Change, DeleteOptions, Patch, Write, apply, apply_scale, change_object, delete_object, dry_run, part_change,
 };
 use crate::{negotiate, node_proxy, storage};
 
@@ -94,8 +94,8 @@ async fn replace(server: &Server, request: &Request, target: &Target) -> Result<
         Ok((new, Vec::new()))
     };
     let writer = Writer::of(request, target)?;
-    let tracking = Tracking::Update(&writer);
-    let (bytes, _) = change_object(server, &request.user, target, what, dry_run(request)?, tracking, change).await?;
+    let write = Write::of(request, Tracking::Update(&writer))?;
+    let (bytes, _) = change_object(server, target, what, &write, change).await?;
     objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
 }
 
@@ -108,9 +108,8 @@ async fn patch(server: &Server, request: &Request, target: &Target) -> Result<An
     let writer = Writer::of(request, target)?;
     let patch = Patch::read(server, request)?;
     let change = |old: &Value| patch.apply(server, request, target.kind, old);
-    let tracking = Tracking::Update(&writer);
-    let (bytes, warnings) =
-        change_object(server, &request.user, target, what, dry_run(request)?, tracking, change).await?;
+    let write = Write::of(request, Tracking::Update(&writer))?;
+    let (bytes, warnings) = change_object(server, target, what, &write, change).await?;
     objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
 }
 
@@ -154,9 +153,8 @@ async fn rescale(server: &Server, request: &Request, target: &Target) -> Result<
         }
         Ok((new, Warnings::new()))
     };
-    let tracking = Tracking::Update(&writer);
-    let (bytes, _) =
-        change_object(server, &request.user, target, Change::Object, dry_run(request)?, tracking, change).await?;
+    let write = Write::of(request, Tracking::Update(&writer))?;
+    let (bytes, _) = change_object(server, target, Change::Object, &write, change).await?;
     Ok(body::value(StatusCode::OK, &scale(kind, &bytes)?))
 }
 
@@ -216,7 +214,8 @@ pub(crate) async fn bind(
         new["status"]["conditions"] = others.chain([condition]).collect::<Vec<_>>().into();
         Ok((new, Warnings::new()))
     };
-    change_object(server, user, target, Change::Internal, dry_run, Tracking::Unseen, change).await?;
+    let write = Write::new(user, dry_run, Tracking::Unseen);
+    change_object(server, target, Change::Internal, &write, change).await?;
     Ok(success())
 }
 
@@ -236,6 +235,7 @@ async fn evict(server: &Server, request: &Request, target: &Target) -> Result<An
         uid: text(&options["preconditions"]["uid"]),
         version: text(&options["preconditions"]["resourceVersion"]),
         dry_run: dry_run(request)?,
+        ..DeleteOptions::default()
     };
     let name = target.name.as_deref().unwrap_or_default();
     delete_object(server, target.kind, target.namespace.as_deref(), name, &options).await?;

@@ -92,11 +92,11 @@ fn rows() -> Vec<Row> {
         ),
         // Types.
         post(
-            "protobuf",
+            "JSON that is said to be protobuf",
             MAPS,
             "application/vnd.kubernetes.protobuf",
-            "k8s\0".to_owned(),
-            "415 UnsupportedMediaType | the body of the request was in an unknown format",
+            "{}".to_owned(),
+            "400 BadRequest | the object provided is unrecognized (must be of type ConfigMap): provided data does not appear to be a protobuf message",
         ),
         post(
             "a form",
@@ -505,11 +505,9 @@ async fn a_forgotten_version_is_expired_for_lists_watches_and_tokens() {
     let token = page["metadata"]["continue"].as_str().expect("a token").to_owned();
     api.post(MAPS, &map("c")).await;
     api.store.compact(api.store.snapshot().revision()).await.expect("compacts");
-    for query in [
-        "watch=1&resourceVersion=1".to_owned(),
-        "resourceVersion=1&resourceVersionMatch=Exact".to_owned(),
-        format!("continue={token}"),
-    ] {
+    let (_, event) = api.get(&format!("{MAPS}?watch=1&resourceVersion=1")).await;
+    assert_eq!(event["object"]["reason"], "Expired", "a watch says so in its first event: {event}");
+    for query in ["resourceVersion=1&resourceVersionMatch=Exact".to_owned(), format!("continue={token}")] {
         let (code, status) = api.get(&format!("{MAPS}?{query}")).await;
         assert_eq!((code, &status["reason"]), (410, &json!("Expired")), "{query}: {status}");
     }

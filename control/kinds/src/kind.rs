@@ -27,7 +27,7 @@ pub(crate) trait Kind: Sync + 'static {
     const COLUMNS: &'static [ColumnHead];
     /// What an object's name must be.
     const NAME_RULE: meta::NameRule = meta::NameRule::Subdomain;
-    /// Whether `metadata.generation` counts the changes of the spec.
+    /// Whether `metadata.generation` counts the changes of what is neither metadata nor status.
     const GENERATION: bool = false;
     /// Field selectors besides metadata.name and metadata.namespace.
     const FIELDS: &'static [&'static str] = &[];
@@ -38,6 +38,8 @@ pub(crate) trait Kind: Sync + 'static {
     const CREATE_ON_UPDATE: bool = false;
     /// Whether a deletion that says nothing of dependents lets them go instead of deleting them.
     const ORPHAN_DEPENDENTS: bool = false;
+    /// What a deletion that orphans because nobody said otherwise is warned of.
+    const ORPHAN_WARNING: Option<&'static str> = None;
     /// Whether a deletion is answered with the object; others say `Success` and whom it befell.
     const SHOW_DELETED: bool = false;
 
@@ -51,6 +53,10 @@ pub(crate) trait Kind: Sync + 'static {
     }
     /// What is wrong with the object, or with the change.
     fn validate(_new: &Self::Object, _old: Option<&Self::Object>, _errs: &mut FieldErrors) {}
+    /// What the client is to be told although nothing is wrong: outdated fields, likely mistakes.
+    fn warnings(_new: &Self::Object, _old: Option<&Self::Object>) -> Vec<String> {
+        Vec::new()
+    }
     /// Takes away what a write of the status may not set. All but status and metadata is the old object's already.
     fn prepare_status(_new: &mut Self::Object, _old: &Self::Object, _cx: &WriteContext<'_>) -> Result<(), Status> {
         Ok(())
@@ -121,7 +127,10 @@ impl<K: Kind> Erased<K> {
         let mut new = serde_json::to_value(object).map_err(Status::internal)?;
         if K::GENERATION {
             let before = old_object.metadata().generation.unwrap_or(1);
-            let changed = new.get("spec") != old.get("spec") && spec_of(&new) != spec_of(&renewed::<K>(old)?);
+            let changed = content(&new).ne(content(old)) && {
+                let renewed = renewed::<K>(old)?;
+                content(&new).ne(content(&renewed))
+            };
             set_generation(&mut new, before + i64::from(changed));
         }
         Ok(new)
@@ -188,6 +197,7 @@ impl<K: Kind> AnyKind for Erased<K> {
                 meta::validate(object.metadata(), K::SCOPE, K::NAME_RULE, &mut errs);
                 K::validate(&object, None, &mut errs);
                 Self::invalid(&object, &errs)?;
+                cx.warnings.extend(K::warnings(&object, None));
                 serde_json::to_value(&object).map_err(Status::internal)
             }
             Operation::Update { old } => {
@@ -202,6 +212,7 @@ impl<K: Kind> AnyKind for Erased<K> {
                 meta::validate_update(object.metadata(), old_object.metadata(), &mut errs);
                 K::validate(&object, Some(&old_object), &mut errs);
                 Self::invalid(&object, &errs)?;
+                cx.warnings.extend(K::warnings(&object, Some(&old_object)));
                 Self::counted(&object, &old_object, old)
             }
             Operation::UpdateStatus { old } => {
@@ -234,6 +245,10 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn orphans_dependents(&self) -> bool {
         K::ORPHAN_DEPENDENTS
+    }
+
+    fn orphan_warning(&self) -> Option<&'static str> {
+        K::ORPHAN_WARNING
     }
 
     fn shows_deleted(&self) -> bool {
@@ -294,8 +309,10 @@ fn renewed<K: Kind>(old: &Value) -> Result<Value, Status> {
     serde_json::to_value(&object).map_err(Status::internal)
 }
 
-fn spec_of(object: &Value) -> &Value {
-    object.get("spec").unwrap_or(&Value::Null)
+/// What the generation counts the changes of: all but metadata and status.
+fn content(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let apart = ["apiVersion", "kind", "metadata", "status"];
+    object.as_object().into_iter().flatten().filter(move |(field, _)| !apart.contains(&field.as_str()))
 }
 
 fn set_generation(object: &mut Value, generation: i64) {

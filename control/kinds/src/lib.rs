@@ -4,6 +4,9 @@
 //! defaulting, validation and update rules. Everything else (routes, discovery, OpenAPI, tables) derives from it.
 //! `KINDS` is the only list of all kinds.
 
+mod admission;
+mod api_services;
+mod certificates;
 mod cluster_role_bindings;
 mod cluster_roles;
 mod config_maps;
@@ -12,10 +15,13 @@ mod endpoint_slices;
 mod endpoints;
 mod events;
 mod events_k8s_io;
+mod flow;
 mod kind;
 mod leases;
 mod meta;
 mod namespaces;
+mod net;
+mod networking;
 mod nodes;
 mod pods;
 mod rbac;
@@ -23,6 +29,7 @@ mod replica_sets;
 mod role_bindings;
 mod roles;
 mod secrets;
+mod selectors;
 mod service_accounts;
 mod services;
 mod table;
@@ -30,6 +37,9 @@ mod table;
 mod tests;
 mod view;
 mod virtual_kinds;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use corten_api::names::{Names, Scope};
 use corten_api::status::Status;
@@ -55,6 +65,8 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &Erased(secrets::Secrets),
     &Erased(service_accounts::ServiceAccounts),
     &Erased(services::Services),
+    // apiregistration.k8s.io
+    &Erased(api_services::ApiServices),
     // apps
     &Erased(deployments::Deployments),
     &Erased(replica_sets::ReplicaSets),
@@ -66,6 +78,21 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &virtual_kinds::SELF_SUBJECT_ACCESS_REVIEWS,
     &virtual_kinds::SELF_SUBJECT_RULES_REVIEWS,
     &virtual_kinds::SUBJECT_ACCESS_REVIEWS,
+    // certificates.k8s.io
+    &Erased(certificates::SigningRequests),
+    // networking.k8s.io
+    &Erased(networking::IngressClasses),
+    &Erased(networking::Ingresses),
+    &Erased(networking::IpAddresses),
+    &Erased(networking::NetworkPolicies),
+    &Erased(networking::ServiceCidrs),
+    // admissionregistration.k8s.io
+    &Erased(admission::MutatingBindings),
+    &Erased(admission::MutatingPolicies),
+    &Erased(admission::MutatingWebhooks),
+    &Erased(admission::ValidatingBindings),
+    &Erased(admission::ValidatingPolicies),
+    &Erased(admission::ValidatingWebhooks),
     // coordination.k8s.io
     &Erased(leases::Leases),
     // events.k8s.io
@@ -77,6 +104,9 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &Erased(cluster_roles::ClusterRoles),
     &Erased(role_bindings::RoleBindings),
     &Erased(roles::Roles),
+    // flowcontrol.apiserver.k8s.io
+    &Erased(flow::FlowSchemas),
+    &Erased(flow::PriorityLevels),
 ];
 
 /// A column of a kind's table, as `kubectl get` shows it.
@@ -167,6 +197,48 @@ pub struct WriteContext<'a> {
     pub now: Timestamp,
     /// Finds free cluster-wide values (cluster IPs, node ports).
     pub claims: &'a dyn Claims,
+    /// Who creates the object; nobody where that decides nothing.
+    pub user: Option<Requester<'a>>,
+    /// What the client is to be told although the write is fine.
+    pub warnings: &'a Warnings,
+}
+
+/// Who writes an object, for kinds that record it.
+#[derive(Clone, Copy, Debug)]
+pub struct Requester<'a> {
+    /// User name.
+    pub name: &'a str,
+    /// Unique identifier of the user, if there is one.
+    pub uid: &'a str,
+    /// Groups of the user.
+    pub groups: &'a [String],
+    /// What else is known of the user.
+    pub extra: &'a BTreeMap<String, Vec<String>>,
+}
+
+/// Texts for `Warning` headers, collected while a write is processed.
+#[derive(Debug, Default)]
+pub struct Warnings(Mutex<Vec<String>>);
+
+impl Warnings {
+    /// Adds texts; one that is there already is not repeated.
+    pub fn extend(&self, texts: Vec<String>) {
+        if texts.is_empty() {
+            return;
+        }
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for text in texts {
+            if !all.contains(&text) {
+                all.push(text);
+            }
+        }
+    }
+
+    /// Takes what was collected.
+    #[must_use]
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Cluster-wide unique values. A claim is a string such as `clusterip/10.43.0.7`; the commit of the object also
@@ -215,6 +287,10 @@ pub trait AnyKind: Sync {
     /// Whether a deletion that says nothing of dependents lets them go instead of deleting them.
     fn orphans_dependents(&self) -> bool {
         false
+    }
+    /// What a deletion that orphans because nobody said otherwise is warned of.
+    fn orphan_warning(&self) -> Option<&'static str> {
+        None
     }
     /// Whether a deletion is answered with the object.
     fn shows_deleted(&self) -> bool {

@@ -140,6 +140,12 @@ pub(crate) fn annotations<'a>(
     }
 }
 
+/// Takes back what a write of the status changed in the metadata, for kinds whose status is all that it may change.
+pub(crate) fn keep_for_status(new: &mut ObjectMeta, old: &ObjectMeta) {
+    let managed = new.managed_fields.take();
+    *new = ObjectMeta { managed_fields: managed, ..old.clone() };
+}
+
 /// What may not change.
 pub(crate) fn validate_update(new: &ObjectMeta, old: &ObjectMeta, errs: &mut FieldErrors) {
     let immutable = "field is immutable";

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use corten_api::status::Status;
 use serde_json::{Value, json};
 
-use crate::{AnyKind, Claims, Deletion, KINDS, Operation, WriteContext};
+use crate::{AnyKind, Claims, Deletion, KINDS, Operation, Warnings, WriteContext};
 
 struct Free;
 
@@ -29,7 +29,7 @@ fn kind(name: &str) -> &'static dyn AnyKind {
 
 fn process(name: &str, new: Value, operation: Operation<'_>) -> Result<Value, Status> {
     let now = "2026-01-01T00:00:00Z".parse().expect("a time");
-    kind(name).process(new, operation, &WriteContext { now, claims: &Free })
+    kind(name).process(new, operation, &WriteContext { now, claims: &Free, user: None, warnings: &Warnings::default() })
 }
 
 fn create(name: &str, new: Value) -> Value {

@@ -121,6 +121,10 @@ impl<V: View> AnyKind for Viewed<V> {
         V::HUB.orphans_dependents()
     }
 
+    fn orphan_warning(&self) -> Option<&'static str> {
+        V::HUB.orphan_warning()
+    }
+
     fn shows_deleted(&self) -> bool {
         V::HUB.shows_deleted()
     }

@@ -80,6 +80,17 @@ impl Status {
         Self::failure(409, "AlreadyExists", message).about(names, name)
     }
 
+    /// 409 `AlreadyExists` for a name that the server drew, again and again.
+    #[must_use]
+    pub fn no_unique_name(names: &Names, name: &str) -> Self {
+        let mut status = Self::already_exists(names, name);
+        status.message.push_str(", the server was not able to generate a unique name for the object");
+        if let Some(details) = status.details.as_mut() {
+            details["retryAfterSeconds"] = 1.into();
+        }
+        status
+    }
+
     /// 409 `Conflict`.
     #[must_use]
     pub fn conflict(names: &Names, name: &str, why: &str) -> Self {

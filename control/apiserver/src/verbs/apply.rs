@@ -9,8 +9,8 @@ use corten_api::status::Status;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::Write;
 use super::create::create_object;
-use super::dry_run;
 use super::update::{Change, change_object, check_identity};
 use crate::authorize;
 use crate::body::Answer;
@@ -114,7 +114,7 @@ async fn write(
     config: &Value,
 ) -> Result<(StatusCode, Bytes), Status> {
     let kind = target.kind;
-    let dry_run = dry_run(request)?;
+    let write = Write::of(request, Tracking::Given)?;
     let force = request.query.flag("force");
     let author = writer.author(server, kind, Operation::Apply);
     let reset = match target.subresource {
@@ -140,7 +140,7 @@ async fn write(
             }
             Ok((finish(server, request, target, object, managers)?, Warnings::new()))
         };
-        match change_object(server, &request.user, target, what, dry_run, Tracking::Given, change).await {
+        match change_object(server, target, what, &write, change).await {
             Ok((bytes, _)) => return Ok((StatusCode::OK, bytes)),
             Err(status) if status.code == 404 && what == Change::Object && target.subresource.is_none() => {}
             Err(status) => return Err(status),
@@ -155,7 +155,7 @@ async fn write(
         let Applied { object, managers } = run(None, Managers::default())?;
         let object = finish(server, request, target, object, managers)?;
         let namespace = target.namespace.as_deref();
-        match create_object(server, kind, namespace, object, &request.user, dry_run, Tracking::Given).await {
+        match create_object(server, kind, namespace, object, &write).await {
             Ok(bytes) => return Ok((StatusCode::CREATED, bytes)),
             // Somebody else was faster: then there is something to apply to.
             Err(status) if status.reason == "AlreadyExists" => {}

@@ -7,10 +7,9 @@ use corten_kinds::{AnyKind, Operation, WriteContext};
 use http::StatusCode;
 use serde_json::Value;
 
-use super::dry_run;
+use super::Write;
 use crate::authorize::escalation;
 use crate::body::Answer;
-use crate::identity::Identity;
 use crate::managed::{self, Tracking, Writer};
 use crate::request::Request;
 use crate::route::Target;
@@ -23,12 +22,11 @@ const ATTEMPTS: u32 = 8;
 
 pub(super) async fn create(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(http::header::ACCEPT))?;
-    let dry_run = dry_run(request)?;
-    let (object, warnings) = objects::decode_stored(server, request, target.kind)?;
+    let (object, mut warnings) = objects::decode_stored(server, request, target.kind)?;
     let writer = Writer::of(request, target)?;
-    let tracking = Tracking::Update(&writer);
-    let namespace = target.namespace.as_deref();
-    let bytes = create_object(server, target.kind, namespace, object, &request.user, dry_run, tracking).await?;
+    let write = Write::of(request, Tracking::Update(&writer))?;
+    let bytes = create_object(server, target.kind, target.namespace.as_deref(), object, &write).await?;
+    warnings.extend(write.told.take());
     objects::show(server, request, form, target.kind, &bytes, StatusCode::CREATED, &warnings)
 }
 
@@ -38,20 +36,21 @@ pub(crate) async fn create_object(
     kind: &'static dyn AnyKind,
     namespace: Option<&str>,
     object: Value,
-    user: &Identity,
-    dry_run: bool,
-    tracking: Tracking<'_>,
+    write: &Write<'_>,
 ) -> Result<Bytes, Status> {
+    let user = write.user;
     let names = kind.names();
     let mut object = object;
     let given = managed::take(&mut object);
     let generated = object["metadata"]["name"].as_str().is_none_or(str::is_empty);
-    let mut claimed = None;
+    let (mut claimed, mut drawn) = (None, String::new());
     for _ in 0..ATTEMPTS {
         let object = prepared(server, kind, namespace, object.clone())?;
         // Defaults are the client's choice; what admission and the kind decide below is nobody's.
-        let managers = match tracking {
-            Tracking::Update(_) => managed::created(server, kind, tracking, given.as_ref(), &kind.defaulted(&object)?),
+        let managers = match write.tracking {
+            Tracking::Update(_) => {
+                managed::created(server, kind, write.tracking, given.as_ref(), &kind.defaulted(&object)?)
+            }
             _ => given.clone(),
         };
         let snapshot = server.store().snapshot();
@@ -66,17 +65,23 @@ pub(crate) async fn create_object(
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let key = storage::key(kind.storage(), namespace, &name);
         let is_there = snapshot.get(&key).is_some();
-        let cx = WriteContext { now: server.clock().now(), claims: &FreeIn { snapshot, server } };
+        let cx = WriteContext {
+            now: server.clock().now(),
+            claims: &FreeIn { snapshot, server },
+            user: Some(user.requester()),
+            warnings: &write.told,
+        };
         let mut object = kind.process(object, Operation::Create, &cx)?;
         escalation::check(server.authorizer(), user, kind.stored(), None, &object)?;
         managed::put(&mut object, managers);
         if is_there {
             if generated {
+                drawn = name;
                 continue;
             }
             return Err(Status::already_exists(names, &name));
         }
-        if dry_run {
+        if write.dry_run {
             return Ok(storage::encode(&object)?.0);
         }
         let lease = match kind.time_to_live() {
@@ -86,18 +91,14 @@ pub(crate) async fn create_object(
         match storage::commit(server.store(), Commit { kind, key, old: None, new: Some(&object), lease }).await? {
             Committed::Done(Some(entry), _) => return Ok(entry.value),
             Committed::Done(None, _) => return Err(Status::internal("a created object has no entry")),
-            Committed::Changed if generated => {}
+            Committed::Changed if generated => drawn = name,
             Committed::Changed => return Err(Status::already_exists(names, &name)),
             Committed::Claimed(claim) => claimed = Some((name, claim)),
         }
     }
     match claimed {
         Some((name, claim)) => Err(taken(kind, &name, &claim)),
-        None => Err(Status::failure(
-            409,
-            "AlreadyExists",
-            "The generated name is taken again and again; try again".to_owned(),
-        )),
+        None => Err(Status::no_unique_name(names, &drawn)),
     }
 }
 

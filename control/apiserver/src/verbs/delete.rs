@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use corten_api::codec;
+use corten_api::field::FieldErrors;
 use corten_api::names::Names;
 use corten_api::status::Status;
 use corten_base::Timestamp;
@@ -10,11 +11,11 @@ use http::StatusCode;
 use http::header::ACCEPT;
 use serde_json::{Value, json};
 
-use super::dry_run;
 use super::update::is_released;
-use crate::body::{self, Answer};
+use super::{dry_run, read};
+use crate::body::Answer;
 use crate::negotiate;
-use crate::objects::{self, Filter};
+use crate::objects::{self, Warnings};
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
@@ -47,6 +48,10 @@ pub(crate) struct Options {
     pub(crate) uid: Option<String>,
     pub(crate) version: Option<String>,
     pub(crate) dry_run: bool,
+    /// Whether an object that cannot be read goes all the same.
+    pub(crate) unreadable: bool,
+    /// Whether the client said `orphanDependents=false`, which is answered in its own way.
+    pub(crate) deletes_dependents: bool,
 }
 
 /// What became of an object.
@@ -60,39 +65,62 @@ pub(crate) enum Deleted {
 impl Options {
     fn read(server: &Server, request: &Request) -> Result<Self, Status> {
         let body = if request.body.iter().all(u8::is_ascii_whitespace) { Value::Null } else { given(server, request)? };
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        let propagation =
-            request.query.get("propagationPolicy").map(str::to_owned).or_else(|| text(&body["propagationPolicy"]));
-        let propagation =
-            match (propagation, request.query.flag("orphanDependents") || body["orphanDependents"] == true) {
-                (None, true) => Some("Orphan".to_owned()),
-                (policy, _) => policy,
-            };
+        let query = &request.query;
+        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let flag = |name: &str| query.has(name).then(|| query.flag(name));
+        let propagation = one(
+            "propagationPolicy",
+            query.get("propagationPolicy").map(str::to_owned),
+            text(&body["propagationPolicy"]),
+        )?;
+        let orphan = one("orphanDependents", flag("orphanDependents"), body["orphanDependents"].as_bool())?;
+        let grace =
+            one("gracePeriodSeconds", query.number("gracePeriodSeconds")?, body["gracePeriodSeconds"].as_i64())?;
+        let unreadable = "ignoreStoreReadErrorWithClusterBreakingPotential";
+        let unreadable = one(unreadable, flag(unreadable), body[unreadable].as_bool())?;
+        let mut errs = FieldErrors::default();
+        if let (Some(_), Some(policy)) = (orphan, &propagation) {
+            errs.invalid("propagationPolicy", policy, "orphanDependents and deletionPropagation cannot be both set");
+        }
         if let Some(policy) = &propagation
             && !["Background", "Foreground", "Orphan"].contains(&policy.as_str())
         {
-            let mut errs = corten_api::field::FieldErrors::default();
-            errs.not_supported("propagationPolicy", policy, &["Foreground", "Background", "Orphan"]);
+            errs.not_supported("propagationPolicy", policy, &["Foreground", "Background", "Orphan", "nil"]);
+        }
+        let in_body = body["dryRun"].as_array();
+        if let Some(other) = in_body.into_iter().flatten().find(|directive| **directive != "All") {
+            errs.not_supported("dryRun", other.as_str().unwrap_or_default(), &["All"]);
+        }
+        if !errs.is_empty() {
             return Err(Status::invalid(&DELETE_OPTIONS, "", &errs));
         }
-        let grace = match request.query.number("gracePeriodSeconds")? {
-            None => body["gracePeriodSeconds"].as_i64(),
-            given => given,
-        };
-        let body_dry_run = body["dryRun"].as_array().is_some_and(|all| all.iter().any(|one| one == "All"));
         Ok(Self {
-            grace,
-            propagation,
+            // As upstream: a negative period means one second.
+            grace: grace.map(|seconds| if seconds < 0 { 1 } else { seconds }),
+            propagation: propagation
+                .or_else(|| orphan.map(|orphan| if orphan { "Orphan" } else { "Background" }.to_owned())),
             uid: text(&body["preconditions"]["uid"]),
             version: text(&body["preconditions"]["resourceVersion"]),
-            dry_run: dry_run(request)? || body_dry_run,
+            dry_run: dry_run(request)? || in_body.is_some_and(|all| !all.is_empty()),
+            unreadable: unreadable == Some(true),
+            deletes_dependents: orphan == Some(false),
         })
+    }
+}
+
+/// What the parameters and the body say of one option. They may both say it, but not differ.
+fn one<T: PartialEq>(name: &str, query: Option<T>, body: Option<T>) -> Result<Option<T>, Status> {
+    match (query, body) {
+        (Some(query), Some(body)) if query != body => {
+            Err(Status::bad_request(format!("{name} in the body differs from the parameter {name} of the request")))
+        }
+        (query, body) => Ok(query.or(body)),
     }
 }
 
 /// The options in a body. They have no version of their own: clients send that of the group they delete in.
 fn given(server: &Server, request: &Request) -> Result<Value, Status> {
-    let (mut value, mut findings) = objects::parse(request)?;
+    let (mut value, mut findings) = objects::parse(server, request, ("v1", "DeleteOptions"))?;
     let cannot = |kind: &str, why: &str| {
         Status::bad_request(format!("{kind} in version \"v1\" cannot be handled as a DeleteOptions: {why}"))
     };
@@ -110,15 +138,20 @@ pub(super) async fn delete(server: &Server, request: &Request, target: &Target) 
     let form = negotiate::accept(request.header(ACCEPT))?;
     let options = Options::read(server, request)?;
     let name = target.name.as_deref().unwrap_or_default();
+    let warnings: Warnings = match target.kind.orphan_warning() {
+        Some(warning) if options.propagation.is_none() => vec![warning.to_owned()],
+        _ => Warnings::new(),
+    };
     match delete_object(server, target.kind, target.namespace.as_deref(), name, &options).await? {
         Deleted::Marked(bytes) => {
-            objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &Vec::new())
+            let code = if options.deletes_dependents { StatusCode::ACCEPTED } else { StatusCode::OK };
+            objects::show(server, request, form, target.kind, &bytes, code, &warnings)
         }
         Deleted::Gone(bytes) => {
             if target.kind.shows_deleted() {
-                return objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &Vec::new());
+                return objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings);
             }
-            let object: Value = serde_json::from_slice(&bytes).map_err(Status::internal)?;
+            let object: Value = serde_json::from_slice(&bytes).unwrap_or_default();
             let names = target.kind.names();
             let mut details = json!({"name": name, "kind": names.plural, "uid": object["metadata"]["uid"]});
             if !names.group.is_empty() {
@@ -126,21 +159,18 @@ pub(super) async fn delete(server: &Server, request: &Request, target: &Target) 
             }
             let status =
                 json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
-            Ok(objects::value(StatusCode::OK, form, &status))
+            Ok(objects::warned(objects::value(StatusCode::OK, form, &status), &warnings))
         }
     }
 }
 
+/// Deletes all that is selected, as the list of it that is answered shows it. With a limit, so many at most.
 pub(super) async fn delete_collection(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
+    let form = negotiate::accept(request.header(ACCEPT))?;
     let options = Options::read(server, request)?;
-    let filter = Filter::parse(target.kind, &request.query)?;
-    let snapshot = server.store().snapshot();
-    let prefix = storage::prefix(target.kind.storage(), target.namespace.as_deref());
-    for (_, entry) in snapshot.prefix(&prefix) {
-        if !filter.matches(&entry.value) {
-            continue;
-        }
-        let object = storage::decode(entry)?;
+    let page = read::page(server, request, target).await?;
+    for bytes in &page.items {
+        let object: Value = serde_json::from_slice(bytes).map_err(Status::internal)?;
         let metadata = &object["metadata"];
         let (namespace, name) = (metadata["namespace"].as_str(), metadata["name"].as_str().unwrap_or_default());
         match delete_object(server, target.kind, namespace, name, &options).await {
@@ -149,8 +179,7 @@ pub(super) async fn delete_collection(server: &Server, request: &Request, target
             Err(status) => return Err(status),
         }
     }
-    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
-    Ok(body::value(StatusCode::OK, &status))
+    crate::lists::answer(server, request, form, target, &page.items, &page.metadata)
 }
 
 /// Deletes an object, or marks it if something is to happen first.
@@ -169,7 +198,22 @@ pub(crate) async fn delete_object(
     for _ in 0..ATTEMPTS {
         let snapshot = server.store().snapshot();
         let entry = snapshot.get(&key).cloned().ok_or_else(|| Status::not_found(names, name))?;
-        let old = storage::decode(&entry)?;
+        let old = match storage::decode(&entry) {
+            Err(_) if options.unreadable && !options.dry_run => {
+                let commit = Commit {
+                    kind,
+                    key: key.clone(),
+                    old: Some((&Value::Null, entry.mod_revision)),
+                    new: None,
+                    lease: 0,
+                };
+                match storage::commit(server.store(), commit).await? {
+                    Committed::Done(..) => return Ok(Deleted::Gone(entry.value)),
+                    Committed::Changed | Committed::Claimed(_) => continue,
+                }
+            }
+            old => old?,
+        };
         check(options, &old, kind, name)?;
         let new = marked(kind, &old, options, server.clock().now());
         if new.as_ref() == Some(&old) {
@@ -212,9 +256,13 @@ fn marked(kind: &dyn AnyKind, old: &Value, options: &Options, now: Timestamp) ->
         Deletion::Graceful { seconds } => seconds.clamp(0, MOST_GRACE),
     };
     let before = old["metadata"]["deletionGracePeriodSeconds"].as_i64();
+    // A second deletion may shorten the time that is left, never lengthen it, and changes nothing else meanwhile.
+    let shortens = options.grace.is_some() && before.is_some_and(|before| grace < before);
+    if was_marked && before.is_some_and(|before| before > 0) && !shortens {
+        return Some(new);
+    }
     let metadata = objects::metadata(&mut new);
-    // A second deletion may shorten the time that is left, never lengthen it.
-    if !was_marked || before.is_some_and(|before| grace < before) {
+    if !was_marked || shortens {
         let from = if was_marked { None } else { Some(now) };
         let ends = from.map_or_else(
             || shortened(&old["metadata"], before.unwrap_or(0), grace),
@@ -228,7 +276,9 @@ fn marked(kind: &dyn AnyKind, old: &Value, options: &Options, now: Timestamp) ->
         }
     }
     let mut finalizers: Vec<Value> = old["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
-    match options.propagation.as_deref() {
+    let is_decided = finalizers.iter().any(|finalizer| finalizer == ORPHAN || finalizer == FOREGROUND);
+    let by_default = (kind.orphans_dependents() && !is_decided).then_some("Orphan");
+    match options.propagation.as_deref().or(by_default) {
         Some("Orphan") => {
             finalizers.retain(|finalizer| finalizer != FOREGROUND);
             if !finalizers.iter().any(|finalizer| finalizer == ORPHAN) {

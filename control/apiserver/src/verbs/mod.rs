@@ -10,25 +10,49 @@ mod watch;
 
 use std::sync::Arc;
 
+use corten_api::names::Scope;
 use corten_api::status::Status;
 use http::Method;
 
 use crate::body::Answer;
+use crate::identity::Identity;
+use crate::managed::Tracking;
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
 use crate::{subresources, virtual_kinds};
 
+pub(crate) use crate::lists::answer as list_answer;
 pub(crate) use apply::{apply, apply_scale};
 pub(crate) use create::create_object;
 pub(crate) use delete::{Options as DeleteOptions, delete_object};
-pub(crate) use read::answer as list_answer;
 pub(crate) use update::{Change, Patch, change_object, part_change};
 
-/// Runs a request on objects.
-pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target) -> Result<Answer, Status> {
+/// A write: by whom, whether for real, and how it is recorded.
+pub(crate) struct Write<'a> {
+    pub(crate) user: &'a Identity,
+    /// Nothing is stored; the answer is what would be.
+    pub(crate) dry_run: bool,
+    pub(crate) tracking: Tracking<'a>,
+    /// What the client is told besides the answer.
+    pub(crate) told: corten_kinds::Warnings,
+}
+
+impl<'a> Write<'a> {
+    pub(crate) fn new(user: &'a Identity, dry_run: bool, tracking: Tracking<'a>) -> Self {
+        Self { user, dry_run, tracking, told: corten_kinds::Warnings::default() }
+    }
+
+    /// What a request writes.
+    pub(crate) fn of(request: &'a Request, tracking: Tracking<'a>) -> Result<Self, Status> {
+        Ok(Self::new(&request.user, dry_run(request)?, tracking))
+    }
+}
+
+/// Kubernetes' verb for a request on objects.
+pub(crate) fn verb(request: &Request, target: &Target) -> Result<&'static str, Status> {
     let watched = target.watch || request.query.flag("watch");
-    let verb = match (&request.method, &target.name, target.subresource) {
+    Ok(match (&request.method, &target.name, target.subresource) {
         (&Method::GET, None, None) if watched => "watch",
         (&Method::GET, Some(_), None) if watched => "watch",
         (&Method::GET, None, _) => "list",
@@ -39,7 +63,20 @@ pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target) 
         (&Method::DELETE, None, _) => "deletecollection",
         (&Method::DELETE, ..) => "delete",
         _ => return Err(Status::method_not_allowed()),
-    };
+    })
+}
+
+/// Runs a request on objects.
+pub(crate) async fn run(
+    server: &Arc<Server>,
+    request: Request,
+    target: Target,
+    verb: &'static str,
+) -> Result<Answer, Status> {
+    let of_all_namespaces = target.kind.scope() == Scope::Namespaced && target.namespace.is_none();
+    if of_all_namespaces && !["list", "watch"].contains(&verb) {
+        return Err(Status::method_not_allowed());
+    }
     if target.subresource.is_none() && !target.kind.verbs().contains(&verb) {
         return Err(Status::method_not_allowed());
     }
@@ -50,7 +87,7 @@ pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target) 
         return subresources::run(server, request, target, verb).await;
     }
     match verb {
-        "get" => read::get(server, &request, &target),
+        "get" => read::get(server, &request, &target).await,
         "list" => read::list(server, &request, &target).await,
         "watch" => watch::watch(server, &request, target).await,
         "create" if target.name.is_none() => create::create(server, &request, &target).await,

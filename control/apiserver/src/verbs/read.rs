@@ -2,7 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
+use corten_api::names::Scope;
 use corten_api::status::Status;
 use corten_store::{RevisionError, Snapshot};
 use http::StatusCode;
@@ -12,15 +13,18 @@ use serde_json::{Value, json};
 
 use super::options;
 use crate::body::{self, Answer};
-use crate::negotiate::{self, Form, Shape};
+use crate::negotiate;
 use crate::objects::{self, Filter};
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
-use crate::{storage, table};
+use crate::{lists, storage};
 
-pub(super) fn get(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
+pub(super) async fn get(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(ACCEPT))?;
+    if let Some(version @ 1..) = revision(request)? {
+        reached(server, version).await?;
+    }
     let name = target.name.as_deref().unwrap_or_default();
     let snapshot = server.store().snapshot();
     let key = storage::key(target.kind.storage(), target.namespace.as_deref(), name);
@@ -31,22 +35,56 @@ pub(super) fn get(server: &Server, request: &Request, target: &Target) -> Result
 /// Where a list in pieces goes on.
 #[derive(Serialize, Deserialize)]
 struct Continue {
+    /// Revision of the list; 0 for the newest one, whatever that is by then.
     rv: u64,
-    /// The first key of the rest.
+    /// The first key of the rest, without what all keys of the list begin with.
     start: String,
+    /// How many objects the rest has, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left: Option<usize>,
+}
+
+/// A list, or a piece of it.
+pub(super) struct Page {
+    pub(super) items: Vec<Bytes>,
+    pub(super) metadata: Value,
 }
 
 pub(super) async fn list(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(ACCEPT))?;
+    let page = match page(server, request, target).await {
+        Ok(page) => page,
+        Err(status) => {
+            let from = request.query.get("continue").filter(|_| status.code == 410).map(parse_continue).transpose()?;
+            let Some(from) = from else { return Err(status) };
+            // The refusal has a token with which to go on in the newest state.
+            let mut refusal = status.to_json();
+            refusal["metadata"]["continue"] = token(&Continue { rv: 0, start: from.start, left: None })?.into();
+            return Ok(body::value(StatusCode::GONE, &refusal));
+        }
+    };
+    lists::answer(server, request, form, target, &page.items, &page.metadata)
+}
+
+/// The objects that a request selects.
+pub(super) async fn page(server: &Server, request: &Request, target: &Target) -> Result<Page, Status> {
     let filter = Filter::parse(target.kind, &request.query)?;
     let limit = usize::try_from(request.query.number("limit")?.unwrap_or(0).max(0)).unwrap_or(0);
     options::list(&request.query)?;
+    let prefix = place(target, &filter);
     let from = request.query.get("continue").map(parse_continue).transpose()?;
-    let snapshot = snapshot(server, request, from.as_ref()).await?;
-    let prefix = storage::prefix(target.kind.storage(), target.namespace.as_deref());
-    let start = from.map_or_else(|| prefix.clone(), |from| Bytes::from(from.start));
-    let mut items = Vec::new();
-    let mut next = None;
+    let snapshot = snapshot(server, request, from.as_ref(), limit > 0).await?;
+    let metadata = json!({"resourceVersion": snapshot.revision().to_string()});
+    // One object needs no walk.
+    if let (Some(name), true) = (filter.name(), prefix.is_one_place) {
+        let key = [&*prefix.bytes, name.as_bytes()].concat();
+        let found = snapshot.get(&key).map(|entry| entry.value.clone()).filter(|value| filter.matches(value));
+        return Ok(Page { items: found.into_iter().collect(), metadata });
+    }
+    let prefix = prefix.bytes;
+    let known_left = from.as_ref().and_then(|from| from.left);
+    let start = from.map_or_else(|| prefix.clone(), |from| Bytes::from([&*prefix, from.start.as_bytes()].concat()));
+    let (mut items, mut next, mut metadata) = (Vec::new(), None, metadata);
     let mut rest = snapshot.range(start..).take_while(|(key, _)| key.starts_with(&prefix));
     for (key, entry) in rest.by_ref() {
         if !filter.matches(&entry.value) {
@@ -58,90 +96,89 @@ pub(super) async fn list(server: &Server, request: &Request, target: &Target) ->
         }
         items.push(entry.value.clone());
     }
-    let mut metadata = json!({"resourceVersion": snapshot.revision().to_string()});
     if let Some(start) = next {
-        if filter.is_empty() {
-            metadata["remainingItemCount"] = (1 + rest.count()).into();
+        // Of what a selector leaves out nobody knows how many come.
+        let left = filter.is_empty().then(|| match known_left {
+            Some(left) => left.saturating_sub(items.len()),
+            None => 1 + rest.count(),
+        });
+        if let Some(left) = left {
+            metadata["remainingItemCount"] = left.into();
         }
-        let token = Continue { rv: snapshot.revision(), start: String::from_utf8_lossy(&start).into_owned() };
-        let text = serde_json::to_string(&token).map_err(Status::internal)?;
-        metadata["continue"] = URL_SAFE_NO_PAD.encode(text).into();
+        let start = start.get(prefix.len()..).map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+        metadata["continue"] = token(&Continue { rv: snapshot.revision(), start, left })?.into();
     }
-    answer(server, request, form, target, &items, &metadata)
+    Ok(Page { items, metadata })
 }
 
-pub(crate) fn answer(
-    server: &Server,
-    request: &Request,
-    form: Form,
-    target: &Target,
-    items: &[Bytes],
-    metadata: &Value,
-) -> Result<Answer, Status> {
-    let names = target.kind.names();
-    let (version, kind) = (names.api_version(), format!("{}List", names.kind));
-    match form.shape {
-        Shape::Table => {
-            let table = table::of(server, request, form, target.kind, items, metadata.clone())?;
-            Ok(objects::value(StatusCode::OK, form, &table))
-        }
-        Shape::Metadata => {
-            let items = items.iter().map(|bytes| objects::partial(form, bytes)).collect::<Result<Vec<_>, _>>()?;
-            let version = format!("meta.k8s.io/{}", form.version);
-            let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": version, "metadata": metadata, "items": items});
-            Ok(objects::value(StatusCode::OK, form, &list))
-        }
-        Shape::Object | Shape::Discovery(_) if form.yaml => {
-            let items = items.iter().map(|bytes| {
-                serde_json::from_slice::<Value>(&objects::served(target.kind, bytes)?).map_err(Status::internal)
-            });
-            let items = items.collect::<Result<Vec<_>, _>>()?;
-            let list = json!({"kind": kind, "apiVersion": version, "metadata": metadata, "items": items});
-            Ok(objects::value(StatusCode::OK, form, &list))
-        }
-        Shape::Object | Shape::Discovery(_) => {
-            let converted: Vec<Bytes>;
-            let items = if target.kind.is_view() {
-                converted = items.iter().map(|item| objects::served(target.kind, item)).collect::<Result<_, _>>()?;
-                converted.as_slice()
-            } else {
-                items
-            };
-            let size: usize = items.iter().map(|item| item.len() + 1).sum();
-            let mut bytes = BytesMut::with_capacity(size + 256);
-            let head = json!({"kind": kind, "apiVersion": version, "metadata": metadata}).to_string();
-            bytes.extend_from_slice(head.trim_end_matches('}').as_bytes());
-            // The head ends with the metadata's brace and its own; both were cut.
-            bytes.extend_from_slice(b"},\"items\":[");
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    bytes.put_u8(b',');
-                }
-                bytes.extend_from_slice(item);
-            }
-            bytes.extend_from_slice(b"]}");
-            Ok(body::json(StatusCode::OK, bytes.freeze()))
-        }
-    }
+/// Where the objects of a request are.
+pub(super) struct Place {
+    /// What all their keys begin with.
+    pub(super) bytes: Bytes,
+    /// Whether a name names one object there.
+    pub(super) is_one_place: bool,
+}
+
+/// The smallest place in the store that holds all that can match.
+pub(super) fn place(target: &Target, filter: &Filter) -> Place {
+    let namespace = target.namespace.as_deref().or_else(|| filter.namespace());
+    let is_one_place = target.kind.scope() == Scope::Cluster || namespace.is_some();
+    let namespace = namespace.filter(|_| target.kind.scope() == Scope::Namespaced);
+    Place { bytes: storage::prefix(target.kind.storage(), namespace), is_one_place }
 }
 
 /// The state to list: now, or the one that the client names.
-async fn snapshot(server: &Server, request: &Request, from: Option<&Continue>) -> Result<Snapshot, Status> {
+async fn snapshot(
+    server: &Server,
+    request: &Request,
+    from: Option<&Continue>,
+    limited: bool,
+) -> Result<Snapshot, Status> {
     let store = server.store();
-    if let Some(from) = from {
-        return store.snapshot_at(from.rv).map_err(|_| {
-            Status::expired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.")
-        });
+    match from {
+        Some(Continue { rv: 0, .. }) => return store.read().await.map_err(storage::refused),
+        Some(from) => return store.snapshot_at(from.rv).map_err(|error| lost(&error)),
+        None => {}
     }
-    let version = revision(request)?;
-    match (request.query.get("resourceVersionMatch"), version) {
-        (Some("Exact"), Some(version @ 1..)) => store.snapshot_at(version).map_err(|error| unreadable(&error)),
-        (_, Some(version @ 1..)) => {
+    // A version with a limit means that very version, unless the client says otherwise.
+    let exact = match request.query.get("resourceVersionMatch") {
+        Some(wanted) => wanted == "Exact",
+        None => limited,
+    };
+    match revision(request)? {
+        Some(version @ 1..) if exact => {
+            reached(server, version).await?;
+            store.snapshot_at(version).map_err(|error| match error {
+                RevisionError::Compacted { .. } => {
+                    Status::expired("The resourceVersion for the provided list is too old.")
+                }
+                error => unreadable(&error),
+            })
+        }
+        Some(version @ 1..) => {
             reached(server, version).await?;
             Ok(store.snapshot())
         }
-        _ => store.read().await.map_err(storage::refused),
+        Some(0) => Ok(store.snapshot()),
+        None => store.read().await.map_err(storage::refused),
     }
+}
+
+/// The refusal to go on with a list whose revision is forgotten.
+fn lost(error: &RevisionError) -> Status {
+    if !matches!(error, RevisionError::Compacted { .. }) {
+        return Status::bad_request("continue key is not valid");
+    }
+    Status::expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+         without the continue parameter, or use the continue token in this response to retrieve the remainder of the \
+         results. Continuing with the provided token results in an inconsistent list - objects that were created, \
+         modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+    )
+}
+
+fn token(place: &Continue) -> Result<String, Status> {
+    Ok(URL_SAFE_NO_PAD.encode(serde_json::to_string(place).map_err(Status::internal)?))
 }
 
 /// The resourceVersion of a request; `None` if it names none.

@@ -11,12 +11,11 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
+use super::Write;
 use super::apply::apply;
 use super::create::{create_object, taken};
-use super::dry_run;
 use crate::authorize::{self, escalation};
 use crate::body::Answer;
-use crate::identity::Identity;
 use crate::managed::{self, Tracking, Writer};
 use crate::negotiate;
 use crate::objects::{self, Warnings};
@@ -30,19 +29,22 @@ const ATTEMPTS: u32 = 16;
 
 pub(super) async fn update(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(http::header::ACCEPT))?;
-    let (object, warnings) = objects::decode_stored(server, request, target.kind)?;
+    let (object, mut warnings) = objects::decode_stored(server, request, target.kind)?;
     let change = |_: &Value| Ok((object.clone(), Vec::new()));
-    let dry_run = dry_run(request)?;
     let writer = Writer::of(request, target)?;
-    let tracking = Tracking::Update(&writer);
-    let (code, bytes) =
-        match change_object(server, &request.user, target, Change::Object, dry_run, tracking, change).await {
-            Ok((bytes, _)) => (StatusCode::OK, bytes),
-            Err(status) if status.code == 404 && target.kind.creates_on_update() => {
-                (StatusCode::CREATED, create_named(server, request, target, object, dry_run, tracking).await?)
-            }
-            Err(status) => return Err(status),
-        };
+    let write = Write::of(request, Tracking::Update(&writer))?;
+    let (code, bytes) = match change_object(server, target, Change::Object, &write, change).await {
+        Ok((bytes, told)) => {
+            warnings.extend(told);
+            (StatusCode::OK, bytes)
+        }
+        Err(status) if status.code == 404 && target.kind.creates_on_update() => {
+            let bytes = create_named(server, request, target, object, &write).await?;
+            warnings.extend(write.told.take());
+            (StatusCode::CREATED, bytes)
+        }
+        Err(status) => return Err(status),
+    };
     objects::show(server, request, form, target.kind, &bytes, code, &warnings)
 }
 
@@ -52,13 +54,12 @@ async fn create_named(
     request: &Request,
     target: &Target,
     mut object: Value,
-    dry_run: bool,
-    tracking: Tracking<'_>,
+    write: &Write<'_>,
 ) -> Result<Bytes, Status> {
     check_identity(target, &object)?;
     authorize::creation(server, &request.user, target)?;
     objects::metadata(&mut object).shift_remove("resourceVersion");
-    create_object(server, target.kind, target.namespace.as_deref(), object, &request.user, dry_run, tracking).await
+    create_object(server, target.kind, target.namespace.as_deref(), object, write).await
 }
 
 pub(super) async fn patch(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
@@ -69,9 +70,8 @@ pub(super) async fn patch(server: &Server, request: &Request, target: &Target) -
     let writer = Writer::of(request, target)?;
     let patch = Patch::read(server, request)?;
     let change = |old: &Value| patch.apply(server, request, target.kind, old);
-    let tracking = Tracking::Update(&writer);
-    let (bytes, warnings) =
-        change_object(server, &request.user, target, Change::Object, dry_run(request)?, tracking, change).await?;
+    let write = Write::of(request, Tracking::Update(&writer))?;
+    let (bytes, warnings) = change_object(server, target, Change::Object, &write, change).await?;
     objects::show(server, request, form, target.kind, &bytes, StatusCode::OK, &warnings)
 }
 
@@ -92,11 +92,9 @@ pub(crate) enum Change {
 /// Returns the bytes as stored, and what `change` warns of.
 pub(crate) async fn change_object(
     server: &Server,
-    user: &Identity,
     target: &Target,
     what: Change,
-    dry_run: bool,
-    tracking: Tracking<'_>,
+    write: &Write<'_>,
     mut change: impl FnMut(&Value) -> Result<(Value, Warnings), Status>,
 ) -> Result<(Bytes, Warnings), Status> {
     let kind = target.kind;
@@ -106,7 +104,7 @@ pub(crate) async fn change_object(
         let snapshot = server.store().snapshot();
         let Some(entry) = snapshot.get(&key).cloned() else { return Err(Status::not_found(names, name)) };
         let mut old = storage::decode(&entry)?;
-        let (mut new, warnings) = change(&old)?;
+        let (mut new, mut warnings) = change(&old)?;
         let demanded =
             new["metadata"]["resourceVersion"].as_str().filter(|v| !v.is_empty() && *v != "0").map(str::to_owned);
         if demanded.as_ref().is_some_and(|version| *version != entry.mod_revision.to_string()) {
@@ -114,21 +112,24 @@ pub(crate) async fn change_object(
         }
         keep_metadata(kind, target, &old, &mut new)?;
         let (before, given) = (managed::take(&mut old), managed::take(&mut new));
-        let cx = WriteContext { now: server.clock().now(), claims: &FreeIn { snapshot, server } };
+        let claims = &FreeIn { snapshot, server };
+        let user = Some(write.user.requester());
+        let cx = WriteContext { now: server.clock().now(), claims, user, warnings: &write.told };
         let mut new = match what {
             Change::Object => kind.process(new, Operation::Update { old: &old }, &cx)?,
             Change::Status => kind.process(new, Operation::UpdateStatus { old: &old }, &cx)?,
             Change::Part(part) => kind.process(new, Operation::UpdatePart { old: &old, part }, &cx)?,
             Change::Internal => new,
         };
-        escalation::check(server.authorizer(), user, kind.stored(), Some(&old), &new)?;
-        let managers = managed::changed(server, kind, tracking, before.as_ref(), given.as_ref(), (&old, &new));
+        warnings.extend(write.told.take());
+        escalation::check(server.authorizer(), write.user, kind.stored(), Some(&old), &new)?;
+        let managers = managed::changed(server, kind, write.tracking, before.as_ref(), given.as_ref(), (&old, &new));
         // Both have the resourceVersion of the old one, so that this tells whether anything changed.
         if old == new && Managers::same(before.as_ref(), managers.as_ref()) {
             return Ok((entry.value, warnings));
         }
         managed::put(&mut new, managers);
-        if dry_run {
+        if write.dry_run {
             let (bytes, at) = storage::encode(&new)?;
             let at = usize::try_from(at).unwrap_or(bytes.len());
             let stamped = [&bytes[..at], entry.mod_revision.to_string().as_bytes(), &bytes[at..]].concat();

@@ -1,27 +1,27 @@
 //! watch.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use corten_api::status::Status;
 use corten_store::{Event, Revision, RevisionError, Watch};
+use futures::FutureExt;
 use http::header::ACCEPT;
 use http::{HeaderValue, StatusCode};
-use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::options;
-use super::read::{reached, revision, unreadable};
+use super::read::{place, reached, revision, unreadable};
 use crate::body::{self, Answer};
-use crate::negotiate::{self, Form, Shape};
-use crate::objects::{self, Filter};
+use crate::negotiate::{self, Syntax};
+use crate::objects::Filter;
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
-use crate::{storage, table};
+use crate::storage;
+use crate::watch_events::{Events, Seen};
 
 /// How often a quiet watch says how far it is, as upstream.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -29,10 +29,12 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 const LEAST_TIME: u64 = 1800;
 /// Longer times than a year are as good as a year, and can be added to any moment.
 const MOST_TIME: u64 = 365 * 86_400;
-const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
 pub(super) async fn watch(server: &Arc<Server>, request: &Request, target: Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(ACCEPT))?;
+    if form.syntax == Syntax::Yaml {
+        return Err(negotiate::not_streamed());
+    }
     let mut filter = Filter::parse(target.kind, &request.query)?;
     if let Some(name) = &target.name {
         filter.only(name);
@@ -42,68 +44,90 @@ pub(super) async fn watch(server: &Arc<Server>, request: &Request, target: Targe
         _ => LEAST_TIME + server.config().random.below(1800) as u64,
     };
     let version = revision(request)?.unwrap_or(0);
+    let asked = request.query.has("sendInitialEvents");
     let initial = request.query.flag("sendInitialEvents");
     options::watch(&request.query)?;
-    let prefix = match filter.name().zip(target.namespace.as_deref()) {
-        Some((name, namespace)) => storage::key(target.kind.storage(), Some(namespace), name),
-        None => storage::prefix(target.kind.storage(), target.namespace.as_deref()),
+    let place = place(&target, &filter);
+    let prefix = match filter.name() {
+        Some(name) if place.is_one_place => Bytes::from([&*place.bytes, name.as_bytes()].concat()),
+        _ => place.bytes,
     };
     let from_now = initial || version == 0;
+    // Without a word on it, a watch from now begins with what is there.
+    let shows_state = initial || !asked;
     let mut stream = Stream {
-        pending: VecDeque::new(),
-        form,
+        events: Events::new(server, &target, form, request.query.get("includeObject")),
         filter,
-        request_includes: request.query.get("includeObject").map(str::to_owned),
-        headed: false,
         bookmarks: request.query.flag("allowWatchBookmarks"),
         next_bookmark: Instant::now() + BOOKMARK_EVERY,
         end: Instant::now() + Duration::from_secs(seconds),
         stopping: server.stopping(),
+        state: None,
         watch: None,
         server: Arc::clone(server),
-        target,
     };
     let after = if from_now {
         if version > 0 {
             reached(server, version).await?;
         }
-        let snapshot = server.store().snapshot();
-        for (_, entry) in snapshot.prefix(&prefix) {
-            if stream.filter.matches(&entry.value) {
-                stream.push("ADDED", &entry.value)?;
-            }
-        }
-        if initial && stream.bookmarks {
-            stream.bookmark(snapshot.revision(), true);
-        }
+        // Any state will do for version 0; without a version it is the newest.
+        let snapshot = match revision(request)? {
+            None => server.store().read().await.map_err(storage::refused)?,
+            Some(_) => server.store().snapshot(),
+        };
+        stream.state = Some(State {
+            revision: snapshot.revision(),
+            prefix: prefix.clone(),
+            // Without objects to show there is nothing to walk.
+            next: shows_state.then(|| prefix.clone()),
+            tells_end: initial && stream.bookmarks,
+        });
         snapshot.revision()
     } else {
         version
     };
-    stream.watch = Some(server.store().watch(prefix, after).map_err(|error| unreadable(&error))?);
+    match server.store().watch(prefix, after) {
+        Ok(watch) => stream.watch = Some(watch),
+        // As upstream: the watch begins, and says why it ends.
+        Err(error) => stream.error(&unreadable(&error)),
+    }
     let pieces = futures::stream::unfold(stream, |mut stream| async move {
         let piece = stream.next().await?;
         Some((piece, stream))
     });
-    let kind = if form.yaml { "application/yaml;stream=watch" } else { "application/json" };
+    let kind = if form.syntax == Syntax::Protobuf {
+        "application/vnd.kubernetes.protobuf;stream=watch"
+    } else {
+        "application/json"
+    };
     Ok(body::answer(StatusCode::OK, HeaderValue::from_static(kind), body::stream(pieces)))
 }
 
+/// A watch of one client. It is pulled: a client that does not read falls behind in the store's ring, and once the ring
+/// has passed it, it is told so. Nothing waits for it in memory but one piece.
 struct Stream {
     server: Arc<Server>,
-    target: Target,
-    form: Form,
+    events: Events,
     filter: Filter,
-    request_includes: Option<String>,
-    /// Whether the columns of a table have been sent.
-    headed: bool,
     bookmarks: bool,
     next_bookmark: Instant,
     end: Instant,
     stopping: CancellationToken,
+    /// What is to be shown before the first change.
+    state: Option<State>,
     /// `None` once it is over.
     watch: Option<Watch>,
-    pending: VecDeque<Bytes>,
+}
+
+/// The objects of one revision, of which a piece is shown at a time. The snapshot is not held in between: it is found
+/// again in the store's history, or it is too old.
+struct State {
+    revision: Revision,
+    prefix: Bytes,
+    /// The first key of the rest; `None` at the end.
+    next: Option<Bytes>,
+    /// Whether a bookmark says where the state ends.
+    tells_end: bool,
 }
 
 enum Turn {
@@ -116,10 +140,10 @@ impl Stream {
     /// What to send next; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if !self.pending.is_empty() {
-                // What has gathered goes out in one piece.
-                let all: Vec<Bytes> = self.pending.drain(..).collect();
-                return Some(if let [one] = all.as_slice() { one.clone() } else { all.concat().into() });
+            self.show_state();
+            self.gather();
+            if let Some(piece) = self.events.take() {
+                return Some(piece);
             }
             let watch = self.watch.as_mut()?;
             let turn = tokio::select! {
@@ -130,82 +154,87 @@ impl Stream {
                 () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => Turn::Bookmark,
             };
             match turn {
-                Turn::Events(events) => {
-                    for event in events.iter() {
-                        if let Err(status) = self.event(event) {
-                            self.error(&status);
-                        }
-                    }
-                }
+                Turn::Events(events) => self.changes(&events),
                 Turn::Over(None) => self.watch = None,
                 Turn::Over(Some(error)) => self.error(&unreadable(&error)),
                 Turn::Bookmark => {
                     let progress = watch.progress();
                     self.next_bookmark = Instant::now() + BOOKMARK_EVERY;
-                    self.bookmark(progress, false);
+                    self.events.bookmark(progress, false);
                 }
             }
         }
     }
 
-    fn event(&mut self, event: &Event) -> Result<(), Status> {
-        let before = event.previous.as_ref().filter(|entry| self.filter.matches(&entry.value));
-        let after = event.entry.as_ref().filter(|entry| self.filter.matches(&entry.value));
+    /// Takes what is there without waiting, up to a piece.
+    fn gather(&mut self) {
+        while self.state.is_none() && !self.events.is_full() {
+            if self.stopping.is_cancelled() || Instant::now() >= self.end {
+                return self.watch = None;
+            }
+            let Some(watch) = &mut self.watch else { return };
+            match watch.next().now_or_never() {
+                Some(Ok(events)) => self.changes(&events),
+                Some(Err(error)) => self.error(&unreadable(&error)),
+                None => return,
+            }
+        }
+    }
+
+    /// Shows a piece of the state.
+    fn show_state(&mut self) {
+        let Some(state) = &mut self.state else { return };
+        if let Some(start) = state.next.take() {
+            let snapshot = match self.server.store().snapshot_at(state.revision) {
+                Ok(snapshot) => snapshot,
+                Err(error) => return self.error(&unreadable(&error)),
+            };
+            for (key, entry) in snapshot.range(start..).take_while(|(key, _)| key.starts_with(&state.prefix)) {
+                if self.events.is_full() {
+                    state.next = Some(key.clone());
+                    break;
+                }
+                if self.filter.matches(&entry.value)
+                    && let Err(status) = self.events.object("ADDED", &entry.value)
+                {
+                    return self.error(&status);
+                }
+            }
+        }
+        if state.next.is_none() {
+            if state.tells_end {
+                self.events.bookmark(state.revision, true);
+            }
+            self.state = None;
+        }
+    }
+
+    fn changes(&mut self, events: &[Event]) {
+        for event in events {
+            if let Err(status) = self.change(event) {
+                return self.error(&status);
+            }
+        }
+    }
+
+    fn change(&mut self, event: &Event) -> Result<(), Status> {
+        let chosen = |entry: &&corten_store::Entry| {
+            self.filter.is_empty() || self.filter.matches_facts(&self.events.facts(&event.key, entry), &entry.value)
+        };
+        let before = event.previous.as_ref().filter(chosen);
+        let after = event.entry.as_ref().filter(chosen);
         match (before, after) {
             (None, None) => Ok(()),
-            (None, Some(entry)) => self.push("ADDED", &entry.value),
-            (Some(_), Some(entry)) => self.push("MODIFIED", &entry.value),
-            (Some(entry), None) => self.push("DELETED", &storage::restamped(entry, event.revision)),
+            (None, Some(entry)) => self.events.change("ADDED", event, &Seen::Now(entry)),
+            (Some(_), Some(entry)) => self.events.change("MODIFIED", event, &Seen::Now(entry)),
+            (Some(entry), None) => self.events.change("DELETED", event, &Seen::Last(entry)),
         }
-    }
-
-    fn push(&mut self, kind: &str, bytes: &Bytes) -> Result<(), Status> {
-        let object = match self.form.shape {
-            Shape::Object | Shape::Discovery(_) => objects::served(self.target.kind, bytes)?,
-            Shape::Metadata => objects::partial(self.form, bytes)?.to_string().into(),
-            Shape::Table => {
-                let includes = self.request_includes.as_deref();
-                let mut table = table::one(&self.server, self.form, self.target.kind, bytes, includes)?;
-                if std::mem::replace(&mut self.headed, true) {
-                    table["columnDefinitions"] = Value::Null;
-                }
-                table.to_string().into()
-            }
-        };
-        self.line(kind, &object);
-        Ok(())
-    }
-
-    fn line(&mut self, kind: &str, object: &[u8]) {
-        let mut line = Vec::with_capacity(object.len() + 40);
-        line.extend_from_slice(format!("{{\"type\":\"{kind}\",\"object\":").as_bytes());
-        line.extend_from_slice(object);
-        line.extend_from_slice(b"}\n");
-        self.pending.push_back(line.into());
-    }
-
-    fn bookmark(&mut self, revision: Revision, initial_end: bool) {
-        let names = self.target.kind.names();
-        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
-        if initial_end {
-            metadata["annotations"] = json!({INITIAL_EVENTS_END: "true"});
-        }
-        let (version, kind) = match self.form.shape {
-            Shape::Object | Shape::Discovery(_) => (names.api_version(), names.kind),
-            Shape::Metadata => (format!("meta.k8s.io/{}", self.form.version), "PartialObjectMetadata"),
-            Shape::Table => (format!("meta.k8s.io/{}", self.form.version), "Table"),
-        };
-        let mut object = json!({"kind": kind, "apiVersion": version, "metadata": metadata});
-        if self.form.shape == Shape::Table {
-            object["columnDefinitions"] = json!([]);
-            object["rows"] = json!([]);
-        }
-        self.line("BOOKMARK", object.to_string().as_bytes());
     }
 
     /// Tells why the watch ends, and ends it.
     fn error(&mut self, status: &Status) {
-        self.line("ERROR", status.to_json().to_string().as_bytes());
+        self.events.error(status);
+        self.state = None;
         self.watch = None;
     }
 }

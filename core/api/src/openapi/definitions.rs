@@ -4,7 +4,37 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::schema::{ListKind, MapKind, Schema, Type, descriptions};
+use super::operations::{DELETE_OPTIONS, Gvk, WATCH_EVENT};
+use crate::schema::{Field, ListKind, MapKind, Schema, Type, descriptions};
+
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
+/// Kinds of discovery, which are no objects.
+const DISCOVERY: [&str; 4] = ["APIGroup", "APIGroupList", "APIResourceList", "APIVersions"];
+
+/// Fields that are required besides those that k8s-openapi says are.
+const REQUIRED: &[(&str, &str)] =
+    &[("io.k8s.api.core.v1.Event", "metadata"), ("io.k8s.api.events.v1.Event", "eventTime")];
+
+/// Fields of a union, and what its discriminator calls them.
+type Members = [(&'static str, &'static str)];
+
+/// Types of which one field counts: the type, the field that says which, and the fields by its values.
+const UNIONS: &[(&str, &str, &Members)] = &[
+    ("io.k8s.api.core.v1.AppArmorProfile", "type", &[("localhostProfile", "LocalhostProfile")]),
+    ("io.k8s.api.core.v1.PodSchedulingGroup", "", &[("podGroupName", "PodGroupName")]),
+    ("io.k8s.api.core.v1.SeccompProfile", "type", &[("localhostProfile", "LocalhostProfile")]),
+    ("io.k8s.api.flowcontrol.v1.LimitResponse", "type", &[("queuing", "Queuing")]),
+    (
+        "io.k8s.api.flowcontrol.v1.PriorityLevelConfigurationSpec",
+        "type",
+        &[("exempt", "Exempt"), ("limited", "Limited")],
+    ),
+    (
+        "io.k8s.api.flowcontrol.v1.Subject",
+        "kind",
+        &[("group", "Group"), ("serviceAccount", "ServiceAccount"), ("user", "User")],
+    ),
+];
 
 /// Which OpenAPI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,25 +51,35 @@ impl Form {
             Self::V3 => "#/components/schemas/",
         }
     }
+
+    /// A reference to a definition.
+    pub(super) fn reference(self, definition: &str) -> Value {
+        json!({"$ref": format!("{}{definition}", self.prefix())})
+    }
 }
 
 /// All definitions, as schemars tells them, and the graph that knows more of their fields.
 pub(super) struct Library {
     definitions: Map<String, Value>,
     schema: Schema,
+    /// What kinds of all groups are of.
+    group_versions: Vec<(&'static str, &'static str)>,
 }
 
 impl Library {
-    pub(super) fn read() -> Self {
-        Self { definitions: descriptions(), schema: Schema::build() }
+    pub(super) fn read(group_versions: Vec<(&'static str, &'static str)>) -> Self {
+        Self { definitions: descriptions(), schema: Schema::build(), group_versions }
     }
 
-    /// The definitions of the kinds and of everything they refer to.
-    pub(super) fn closure(&self, kinds: &[(String, String, String)], form: Form) -> Map<String, Value> {
-        let roots = kinds.iter().filter_map(|(group, version, kind)| {
-            Some(self.schema.object(self.schema.find(group, version, kind)?)?.name.to_string())
-        });
-        let mut wanted: Vec<String> = roots.collect();
+    /// Name of the definition of a kind; that of nothing if there is none.
+    pub(super) fn find(&self, (group, version, kind): Gvk) -> String {
+        let found = self.schema.find(group, version, kind).and_then(|ty| self.schema.object(ty));
+        found.map(|object| object.name.to_string()).unwrap_or_default()
+    }
+
+    /// The named definitions and everything they refer to.
+    pub(super) fn closure(&self, roots: impl IntoIterator<Item = String>, form: Form) -> Map<String, Value> {
+        let mut wanted: Vec<String> = roots.into_iter().collect();
         let mut found = BTreeSet::new();
         while let Some(name) = wanted.pop() {
             if let Some(definition) = self.definitions.get(&name)
@@ -49,6 +89,27 @@ impl Library {
             }
         }
         found.into_iter().map(|name| (name.clone(), self.definition(&name, form))).collect()
+    }
+
+    /// Group, version and kind of everything that a definition describes.
+    fn kinds_of(&self, name: &str) -> Vec<Value> {
+        let in_every_group = [DELETE_OPTIONS, WATCH_EVENT].contains(&name);
+        let mut kinds: Vec<(&str, &str, &str)> = if in_every_group {
+            let kind = name.rsplit('.').next().unwrap_or_default();
+            let everywhere = self.group_versions.iter().map(|(group, version)| (*group, kind, *version));
+            everywhere.collect()
+        } else {
+            let own = |ty| self.schema.object(ty).is_some_and(|object| *object.name == *name);
+            let kinds = self.schema.kinds().filter(|(group, _, _, ty)| *group != "*" && own(*ty));
+            let discovery = DISCOVERY.iter().filter(|kind| name.strip_prefix(META) == Some(*kind));
+            kinds
+                .map(|(group, version, kind, _)| (group, kind, version))
+                .chain(discovery.map(|kind| ("", *kind, "v1")))
+                .collect()
+        };
+        kinds.sort_unstable();
+        let one = |(group, kind, version)| json!({"group": group, "kind": kind, "version": version});
+        kinds.into_iter().map(one).collect()
     }
 
     fn definition(&self, name: &str, form: Form) -> Value {
@@ -66,7 +127,7 @@ impl Library {
                 .map(|(field, property)| {
                     let mut property = rewritten(property, form);
                     if let (Some(map), Some(known)) = (property.as_object_mut(), object.and_then(|o| o.field(field))) {
-                        extend(map, known.facts(), matches!(self.schema.get(known.ty), Type::List(_)));
+                        extend(map, known.facts(), matches!(self.schema.get(known.ty), Type::List(_)), form);
                     }
                     (field.clone(), property)
                 })
@@ -74,19 +135,26 @@ impl Library {
             definition.insert("properties".to_owned(), properties.into());
         }
         if let Some(object) = object {
+            let is_required = |field: &&Field| field.required && field.facts().default != Some("\"\"");
             let mut required: Vec<&str> =
-                object.fields().iter().filter(|field| field.required).map(|field| &*field.name).collect();
+                object.fields().iter().filter(is_required).map(|field| &*field.name).collect();
+            required.extend(REQUIRED.iter().filter(|(of, _)| *of == name).map(|(_, field)| *field));
             required.sort_unstable();
             if !required.is_empty() {
                 definition.insert("required".to_owned(), required.into());
             }
         }
-        let kinds: Vec<Value> = self
-            .schema
-            .kinds()
-            .filter(|(group, _, _, ty)| *group != "*" && self.schema.object(*ty).is_some_and(|o| *o.name == *name))
-            .map(|(group, version, kind, _)| json!({"group": group, "kind": kind, "version": version}))
-            .collect();
+        if object.is_none() {
+            copy(source, "required", &mut definition);
+            atomic_lists(&mut definition);
+        }
+        if object.is_some_and(|object| object.map == MapKind::Atomic) {
+            definition.insert("x-kubernetes-map-type".to_owned(), "atomic".into());
+        }
+        if let Some((_, discriminator, fields)) = UNIONS.iter().find(|(of, ..)| *of == name) {
+            definition.insert("x-kubernetes-unions".to_owned(), union(discriminator, fields));
+        }
+        let kinds = self.kinds_of(name);
         if !kinds.is_empty() {
             definition.insert("x-kubernetes-group-version-kind".to_owned(), kinds.into());
         }
@@ -94,8 +162,30 @@ impl Library {
     }
 }
 
+/// Lists of what discovery answers are owned as a whole.
+fn atomic_lists(definition: &mut Map<String, Value>) {
+    let properties = definition.get_mut("properties").and_then(Value::as_object_mut);
+    for (name, property) in properties.into_iter().flatten() {
+        // The one that upstream leaves undeclared.
+        if property["type"] == "array" && name != "verbs" {
+            property["x-kubernetes-list-type"] = "atomic".into();
+        }
+    }
+}
+
+/// A union: its discriminator, if it has one, and its fields by what the discriminator calls them.
+fn union(discriminator: &str, fields: &Members) -> Value {
+    let fields: Map<String, Value> =
+        fields.iter().map(|(field, value)| ((*field).to_owned(), (*value).into())).collect();
+    let mut union = json!({"fields-to-discriminateBy": fields});
+    if !discriminator.is_empty() {
+        union["discriminator"] = discriminator.into();
+    }
+    json!([union])
+}
+
 /// Adds what strategic merge and apply need to know.
-fn extend(property: &mut Map<String, Value>, facts: &crate::schema::Facts, is_list: bool) {
+fn extend(property: &mut Map<String, Value>, facts: &crate::schema::Facts, is_list: bool, form: Form) {
     let mut add = |name: &str, value: Value| property.insert(format!("x-kubernetes-{name}"), value);
     match &facts.list {
         ListKind::Undeclared => {}
@@ -107,9 +197,17 @@ fn extend(property: &mut Map<String, Value>, facts: &crate::schema::Facts, is_li
             add("list-map-keys", keys.into());
         }
     }
-    if facts.map == MapKind::Atomic && !is_list {
-        add("map-type", "atomic".into());
+    match facts.map {
+        MapKind::Atomic if !is_list => drop(add("map-type", "atomic".into())),
+        MapKind::Granular => drop(add("map-type", "granular".into())),
+        _ => {}
     }
+    if form == Form::V3
+        && let Some(default) = facts.default.and_then(|text| serde_json::from_str(text).ok())
+    {
+        property.insert("default".to_owned(), default);
+    }
+    let mut add = |name: &str, value: Value| property.insert(format!("x-kubernetes-{name}"), value);
     if let Some(key) = &facts.merge_key {
         add("patch-merge-key", key.as_ref().into());
     }
@@ -125,7 +223,7 @@ fn rewritten(property: &Value, form: Form) -> Value {
     let mut new = Map::new();
     if let Some(name) = property.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next()) {
         copy(property, "description", &mut new);
-        let reference = json!({"$ref": format!("{}{name}", form.prefix())});
+        let reference = form.reference(name);
         match form {
             // Siblings of a reference are ignored in v3.
             Form::V3 => {
@@ -163,7 +261,7 @@ fn copy(from: &Value, key: &str, to: &mut Map<String, Value>) {
 }
 
 /// Names that a definition refers to.
-fn references(value: &Value, into: &mut Vec<String>) {
+pub(super) fn references(value: &Value, into: &mut Vec<String>) {
     match value {
         Value::Object(map) => {
             if let Some(name) = map.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next()) {

@@ -87,11 +87,18 @@ pub(super) fn document(document: &Value) -> Vec<u8> {
             definitions.named(1, name, |message| schema(message, definition));
         }
     });
+    message.message(10, |parameters| {
+        for (name, value) in entries(&document["parameters"]) {
+            parameters.named(1, name, |message| parameter(message, value));
+        }
+    });
     message.0
 }
 
 fn path_item(message: &mut Message, item: &Value) {
-    for (method, field) in [("get", 2), ("put", 3), ("post", 4), ("delete", 5), ("patch", 8)] {
+    for (method, field) in
+        [("get", 2), ("put", 3), ("post", 4), ("delete", 5), ("options", 6), ("head", 7), ("patch", 8)]
+    {
         if let Some(value) = item.get(method) {
             message.message(field, |message| operation(message, value));
         }
@@ -100,6 +107,7 @@ fn path_item(message: &mut Message, item: &Value) {
 }
 
 fn operation(message: &mut Message, operation: &Value) {
+    message.texts(1, operation.get("tags"));
     message.text(3, operation.get("description"));
     message.text(5, operation.get("operationId"));
     message.texts(6, operation.get("produces"));
@@ -108,34 +116,49 @@ fn operation(message: &mut Message, operation: &Value) {
     message.message(9, |responses| {
         for (code, response) in entries(&operation["responses"]) {
             responses.named(1, code, |value| {
-                value.message(1, |message| message.text(1, response.get("description")));
+                value.message(1, |message| {
+                    message.text(1, response.get("description"));
+                    if let Some(of) = response.get("schema") {
+                        message.message(2, |item| item.message(1, |message| schema(message, of)));
+                    }
+                });
             });
         }
     });
+    message.texts(10, operation.get("schemes"));
     message.extensions(13, operation);
 }
 
 fn parameters(message: &mut Message, field: u64, holder: &Value) {
-    for parameter in holder.get("parameters").and_then(Value::as_array).into_iter().flatten() {
-        message.message(field, |item| {
-            item.message(1, |either| match parameter["in"].as_str() {
-                Some("body") => either.message(1, |body| {
-                    body.text(2, parameter.get("name"));
-                    body.text(3, parameter.get("in"));
-                    body.flag(4, parameter.get("required"));
-                    body.message(5, |message| schema(message, &parameter["schema"]));
-                }),
-                place => either.message(2, |non_body| {
-                    let field = if place == Some("path") { 4 } else { 3 };
-                    non_body.message(field, |message| {
-                        message.flag(1, parameter.get("required"));
-                        message.text(2, parameter.get("in"));
-                        message.text(4, parameter.get("name"));
-                        message.text(if place == Some("path") { 5 } else { 6 }, parameter.get("type"));
-                    });
-                }),
-            });
+    for item in holder.get("parameters").and_then(Value::as_array).into_iter().flatten() {
+        message.message(field, |either| match item.get("$ref") {
+            Some(reference) => either.message(2, |message| message.text(1, Some(reference))),
+            None => either.message(1, |message| parameter(message, item)),
         });
+    }
+}
+
+fn parameter(message: &mut Message, value: &Value) {
+    match value["in"].as_str() {
+        Some("body") => message.message(1, |body| {
+            body.text(2, value.get("name"));
+            body.text(3, value.get("in"));
+            body.flag(4, value.get("required"));
+            body.message(5, |message| schema(message, &value["schema"]));
+        }),
+        place => message.message(2, |non_body| {
+            let is_path = place == Some("path");
+            // Those in paths have one field less before their type.
+            let (field, kind, unique) = if is_path { (4, 5, 19) } else { (3, 6, 20) };
+            non_body.message(field, |message| {
+                message.flag(1, value.get("required"));
+                message.text(2, value.get("in"));
+                message.text(3, value.get("description"));
+                message.text(4, value.get("name"));
+                message.text(kind, value.get("type"));
+                message.flag(unique, value.get("uniqueItems"));
+            });
+        }),
     }
 }
 

@@ -5,29 +5,49 @@
 
 mod definitions;
 mod gnostic;
+mod operations;
+mod parameters;
 mod paths;
+mod surroundings;
 
 use serde_json::{Map, Value, json};
 
 use crate::names::{Names, Scope};
-use definitions::{Form, Library};
+use definitions::{Form, Library, references};
+use operations::{DELETE_OPTIONS, Gvk, PATCH, STATUS, WATCH_EVENT};
 
 /// A kind as it is served.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Served {
     /// Its names.
     pub names: &'static Names,
+    /// Kind of its lists.
+    pub list_kind: &'static str,
     /// Its scope.
     pub scope: Scope,
     /// Its verbs.
     pub verbs: &'static [&'static str],
-    /// Its subresources that are read and written like objects: name, and the (group, version, kind) they speak.
-    pub subresources: &'static [(&'static str, (&'static str, &'static str, &'static str))],
+    /// Whether a deletion is answered with the object.
+    pub shows_deleted: bool,
+    /// Its subresources.
+    pub subresources: &'static [ServedPart],
+}
+
+/// A subresource as it is served.
+#[derive(Clone, Copy, Debug)]
+pub struct ServedPart {
+    /// Its name in paths.
+    pub name: &'static str,
+    /// The group, version and kind that it speaks.
+    pub gvk: (&'static str, &'static str, &'static str),
+    /// Its verbs.
+    pub verbs: &'static [&'static str],
 }
 
 /// Makes documents. Holds megabytes: make one, use it, drop it.
 pub struct Documents<'a> {
     served: &'a [Served],
+    group_versions: &'a [(&'static str, &'static str)],
     library: Library,
     version: &'a str,
 }
@@ -35,44 +55,79 @@ pub struct Documents<'a> {
 impl<'a> Documents<'a> {
     /// Reads all definitions. `version` is the server's, such as `v1.36.0`.
     #[must_use]
-    pub fn new(served: &'a [Served], version: &'a str) -> Self {
-        Self { served, library: Library::read(), version }
+    pub fn new(served: &'a [Served], group_versions: &'a [(&'static str, &'static str)], version: &'a str) -> Self {
+        Self { served, group_versions, library: Library::read(group_versions.to_vec()), version }
     }
 
-    /// The v3 document of one group and version.
+    /// Names of the v3 documents: the paths that they describe what is below of, such as `apis/apps/v1`.
     #[must_use]
-    pub fn v3(&self, group: &str, version: &str) -> Value {
-        let of_group = self.served.iter().filter(|kind| kind.names.group == group && kind.names.version == version);
-        let mut paths = Map::new();
-        let mut wanted = Vec::new();
-        for kind in of_group {
-            paths::add(&mut paths, kind, Form::V3);
-            wanted.extend(kinds_of(kind));
+    pub fn v3_names(&self) -> Vec<String> {
+        surroundings::all(self.group_versions, Form::V3).into_keys().collect()
+    }
+
+    /// One v3 document.
+    #[must_use]
+    pub fn v3(&self, name: &str) -> Value {
+        let (mut paths, mut roots) = (Map::new(), Vec::new());
+        if let Some((path, item)) = surroundings::all(self.group_versions, Form::V3).remove(name) {
+            references(&item, &mut roots);
+            paths.insert(path, item);
         }
-        let schemas = self.library.closure(&wanted, Form::V3);
+        let own = |kind: &&Served| match kind.names.group {
+            "" => name == format!("api/{}", kind.names.version),
+            group => name == format!("apis/{group}/{}", kind.names.version),
+        };
+        for kind in self.served.iter().filter(own) {
+            paths::add(&mut paths, kind, Form::V3, &|gvk| self.library.find(gvk));
+            roots.extend(self.roots(kind));
+        }
+        paths.sort_keys();
         json!({
             "openapi": "3.0.0",
             "info": {"title": "Kubernetes", "version": self.version},
             "paths": paths,
-            "components": {"schemas": schemas},
+            "components": {
+                "schemas": self.library.closure(roots, Form::V3),
+                "securitySchemes": {"BearerToken": {
+                    "type": "apiKey", "description": "A bearer token.", "name": "authorization", "in": "header",
+                }},
+            },
+            "security": [{"BearerToken": []}],
         })
     }
 
     /// The v2 document of everything.
     #[must_use]
     pub fn v2(&self) -> Value {
-        let mut paths = Map::new();
-        let mut wanted = Vec::new();
+        let (mut paths, mut roots) = (Map::new(), Vec::new());
+        paths.extend(surroundings::all(self.group_versions, Form::V2).into_values());
+        roots.extend(surroundings::DEFINITIONS.map(surroundings::definition));
         for kind in self.served {
-            paths::add(&mut paths, kind, Form::V2);
-            wanted.extend(kinds_of(kind));
+            paths::add(&mut paths, kind, Form::V2, &|gvk| self.library.find(gvk));
+            roots.extend(self.roots(kind));
         }
+        paths.sort_keys();
         json!({
             "swagger": "2.0",
             "info": {"title": "Kubernetes", "version": self.version},
             "paths": paths,
-            "definitions": self.library.closure(&wanted, Form::V2),
+            "definitions": self.library.closure(roots, Form::V2),
+            "parameters": parameters::shared(),
+            "security": [{"BearerToken": []}],
+            "securityDefinitions": {"BearerToken": {
+                "type": "apiKey", "description": "A bearer token.", "name": "authorization", "in": "header",
+            }},
         })
+    }
+
+    /// The definitions that a kind's operations name.
+    fn roots(&self, kind: &Served) -> Vec<String> {
+        let names = kind.names;
+        let own = [names.kind, kind.list_kind].map(|kind| (names.group, names.version, kind));
+        let parts = kind.subresources.iter().map(|part| part.gvk);
+        let gvks: Vec<Gvk> = own.into_iter().chain(parts).collect();
+        let common = [DELETE_OPTIONS, PATCH, STATUS, WATCH_EVENT].map(str::to_owned);
+        gvks.into_iter().map(|gvk| self.library.find(gvk)).chain(common).collect()
     }
 }
 
@@ -80,19 +135,6 @@ impl<'a> Documents<'a> {
 #[must_use]
 pub fn protobuf(v2: &Value) -> Vec<u8> {
     gnostic::document(v2)
-}
-
-/// The (group, version, kind)s that a served kind's documents must describe.
-fn kinds_of(kind: &Served) -> Vec<(String, String, String)> {
-    let names = kind.names;
-    let own = [names.kind.to_owned(), format!("{}List", names.kind)];
-    let own = own.map(|kind| (names.group.to_owned(), names.version.to_owned(), kind));
-    let common = ["DeleteOptions", "Status"].map(|kind| (String::new(), "v1".to_owned(), kind.to_owned()));
-    let others = kind
-        .subresources
-        .iter()
-        .map(|(_, (group, version, kind))| ((*group).to_owned(), (*version).to_owned(), (*kind).to_owned()));
-    own.into_iter().chain(common).chain(others).collect()
 }
 
 #[cfg(test)]
@@ -111,16 +153,25 @@ mod tests {
 
     const SERVED: &[Served] = &[Served {
         names: &DEPLOYMENTS,
+        list_kind: "DeploymentList",
         scope: Scope::Namespaced,
         verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        subresources: &[("status", ("apps", "v1", "Deployment")), ("scale", ("autoscaling", "v1", "Scale"))],
+        shows_deleted: false,
+        subresources: &[
+            ServedPart { name: "status", gvk: ("apps", "v1", "Deployment"), verbs: &["get", "patch", "update"] },
+            ServedPart { name: "scale", gvk: ("autoscaling", "v1", "Scale"), verbs: &["get", "patch", "update"] },
+        ],
     }];
+    const GROUPS: &[(&str, &str)] = &[("apps", "v1")];
 
     #[test]
     fn v3_describes_paths_and_everything_they_refer_to() {
-        let document = Documents::new(SERVED, "v1.36.0").v3("apps", "v1");
+        let documents = Documents::new(SERVED, GROUPS, "v1.36.0");
+        assert!(documents.v3_names().contains(&"apis/apps/v1".to_owned()), "{:?}", documents.v3_names());
+        let document = documents.v3("apis/apps/v1");
         let patch = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
         assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "Deployment");
+        assert_eq!(patch["operationId"], "patchAppsV1NamespacedDeployment");
         let names: Vec<&str> =
             patch["parameters"].as_array().expect("a list").iter().filter_map(|p| p["name"].as_str()).collect();
         assert!(names.contains(&"fieldValidation"), "{names:?}");
@@ -132,11 +183,19 @@ mod tests {
         assert!(!schemas.contains_key("io.k8s.api.core.v1.Node"), "only what is referred to");
         let text = document.to_string();
         assert!(!text.contains("$defs"), "all references are resolved");
+        assert!(!text.contains("#/parameters/"), "v3 says parameters on the spot");
+    }
+
+    #[test]
+    fn a_v3_document_of_discovery_has_what_it_answers() {
+        let document = Documents::new(SERVED, GROUPS, "v1.36.0").v3("apis/apps");
+        assert!(document["components"]["schemas"]["io.k8s.apimachinery.pkg.apis.meta.v1.APIGroup"].is_object());
+        assert!(document["paths"]["/apis/apps/"]["get"].is_object());
     }
 
     #[test]
     fn v2_has_a_protobuf_form() {
-        let document = Documents::new(SERVED, "v1.36.0").v2();
+        let document = Documents::new(SERVED, GROUPS, "v1.36.0").v2();
         assert!(document["definitions"]["io.k8s.api.apps.v1.Deployment"].is_object());
         let bytes = protobuf(&document);
         assert!(bytes.len() > 10_000 && bytes.starts_with(b"\x0a\x032.0"));

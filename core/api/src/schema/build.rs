@@ -97,7 +97,9 @@ impl Builder {
 
     /// `atomic` means the list or the map, whichever the field is.
     fn settle(&self, mut facts: Facts, ty: TypeRef) -> Facts {
-        if facts.list == ListKind::Atomic && !matches!(self.schema.get(ty), Type::List(_)) {
+        // Bytes are a list of bytes to Go.
+        let is_list = matches!(self.schema.get(ty), Type::List(_) | Type::Scalar(Scalar::Bytes));
+        if facts.list == ListKind::Atomic && !is_list {
             facts.list = ListKind::Undeclared;
             facts.map = MapKind::Atomic;
         }

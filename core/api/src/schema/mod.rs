@@ -246,7 +246,7 @@ impl Scalar {
 /// All definitions as schemars tells them, with descriptions; references read `#/$defs/NAME`.
 /// Takes milliseconds and megabytes: for OpenAPI documents only, and not to be kept.
 pub(crate) fn descriptions() -> Map<String, Value> {
-    roots::definitions().0
+    roots::documented()
 }
 
 #[cfg(test)]

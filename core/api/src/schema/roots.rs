@@ -87,6 +87,16 @@ fn register(roots: &mut Roots) {
     roots.part::<meta::ListMeta>();
 }
 
+/// What only documents speak of.
+fn document(roots: &mut Roots) {
+    roots.part::<meta::APIGroupList>();
+    roots.part::<meta::APIResourceList>();
+    roots.part::<meta::APIVersions>();
+    roots.part::<meta::Patch>();
+    roots.part::<meta::WatchEvent<core::v1::Pod>>();
+    roots.part::<crate::k8s_openapi::apimachinery::pkg::version::Info>();
+}
+
 /// A kind, and the definition that describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Root {
@@ -103,6 +113,16 @@ pub(super) fn definitions() -> (Map<String, Value>, Vec<Root>) {
     let mut definitions = roots.generator.take_definitions(false);
     definitions.extend(roots.lists);
     (definitions, roots.roots)
+}
+
+/// All definitions, with those that only documents speak of.
+pub(super) fn documented() -> Map<String, Value> {
+    let mut roots = Roots { generator: SchemaGenerator::default(), roots: Vec::new(), lists: Vec::new() };
+    register(&mut roots);
+    document(&mut roots);
+    let mut definitions = roots.generator.take_definitions(false);
+    definitions.extend(roots.lists);
+    definitions
 }
 
 struct Roots {
