@@ -89,7 +89,8 @@ fn is_age(word: &str) -> bool {
     for letter in word.chars() {
         match letter {
             '0'..='9' => number.push(letter),
-            's' | 'm' | 'h' if !number.is_empty() && number.len() < 3 => {
+            // kubectl counts seconds up to two minutes, and no quantity is in seconds.
+            's' | 'm' | 'h' if !number.is_empty() && (number.len() < 3 || letter == 's') => {
                 parts += 1;
                 number.clear();
             }
@@ -138,6 +139,7 @@ mod tests {
             ("kubernetes ClusterIP 10.43.0.1 <none> 443/TCP 1m3s", "kubernetes ClusterIP <ip> <none> 443/TCP <age>"),
             ("https://172.30.0.1:6443", "https://<ip>:6443"),
             ("delay=0s timeout=1s cpu 100m", "delay=0s timeout=1s cpu 100m"),
+            ("node-1 node-1 107s", "node-1 node-1 <age>"),
             ("kube-root-ca.crt 1 3s\n\n", "kube-root-ca.crt 1 <age>"),
             ("resourceVersion: \"17\"", "resourceVersion: \"<version>\""),
             ("default-token web-https", "default-token web-<id>"),
