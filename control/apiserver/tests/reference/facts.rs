@@ -73,8 +73,21 @@ fn marks(key: &str, schema: &Value, facts: &mut Facts) {
             {
                 kinds.sort_by_key(Value::to_string);
             }
-            facts.insert(format!("{key} {name}"), value.to_string());
+            facts.insert(format!("{key} {name}"), canonical(value).to_string());
         }
+    }
+}
+
+/// The value with the fields of its objects in order, which means nothing in JSON.
+fn canonical(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(canonical).collect(),
+        Value::Object(map) => {
+            let fields: BTreeMap<String, Value> =
+                map.into_iter().map(|(name, value)| (name, canonical(value))).collect();
+            fields.into_iter().collect()
+        }
+        other => other,
     }
 }
 
