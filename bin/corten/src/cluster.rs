@@ -79,6 +79,14 @@ impl Cluster {
         };
         let controllers = corten_controllers::run(client(Identity::controller_manager()), config, tasks.cancelled());
         tasks.spawn("controllers", controllers);
+        // A part that dies takes the process with it, so that they are well until they are told to stop.
+        for name in ["controller-manager", "scheduler"] {
+            let stopping = tasks.cancelled();
+            server.add_component(
+                name,
+                move || if stopping.is_cancelled() { Err("it has stopped".into()) } else { Ok(()) },
+            );
+        }
         let scheduler = client(Identity::scheduler());
         tasks.spawn("scheduler", corten_scheduler::run(scheduler, clock.clone(), random.clone(), tasks.cancelled()));
 

@@ -1,7 +1,7 @@
 //! Reaches the kubelets for the API server.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,18 @@ impl NodeDialer for Dialer {
         match tokio::time::timeout(TIMEOUT, connect).await {
             Ok(stream) => Ok(Box::new(stream?)),
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("{address}:{port} does not answer"))),
+        }
+    }
+
+    /// The process is in the node's network namespace, whose routes lead to pods and nodes.
+    async fn dial_address(&self, address: SocketAddr) -> io::Result<Box<dyn NodeStream>> {
+        match tokio::time::timeout(TIMEOUT, TcpStream::connect(address)).await {
+            Ok(stream) => {
+                let stream = stream?;
+                stream.set_nodelay(true)?;
+                Ok(Box::new(stream))
+            }
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("{address} does not answer"))),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use corten_api::status::Status;
-use corten_kinds::{AnyKind, KINDS};
+use corten_kinds::{AnyKind, KINDS, SYSTEM_CLASSES};
 use serde_json::{Value, json};
 
 use crate::identity::Identity;
@@ -12,6 +12,7 @@ use crate::objects::first_address;
 use crate::policy;
 use crate::route::Target;
 use crate::server::Server;
+use crate::standing;
 use crate::verbs::{Change, Write, change_object, create_object};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -22,7 +23,15 @@ pub(crate) async fn run(server: &Server) -> Result<(), Status> {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         ensure(server, "Namespace", None, name, object, false).await?;
     }
+    for (name, value, description) in SYSTEM_CLASSES {
+        let class = json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
+            "metadata": {"name": name}, "value": value, "description": description,
+        });
+        ensure(server, "PriorityClass", None, name, class, false).await?;
+    }
     policy::reconcile(server).await?;
+    standing::ensure(server).await?;
     let config = server.config();
     let address = first_address(config.service_range).to_string();
     let metadata = |labels: Value| json!({"name": "kubernetes", "namespace": "default", "labels": labels});

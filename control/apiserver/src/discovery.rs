@@ -56,7 +56,7 @@ pub(crate) async fn answer(server: &Server, request: &Request) -> Result<Answer,
         ["metrics"] => Ok(body::answer(StatusCode::OK, METRICS, body::full(metrics::write(server)))),
         ["metrics", "slis"] => Ok(body::answer(StatusCode::OK, METRICS, body::full(health::indicators(server).await))),
         ["version"] => Ok(body::value(StatusCode::OK, &version::version())),
-        ["openapi", rest @ ..] => openapi::answer(server, request, rest),
+        ["openapi", rest @ ..] => openapi::answer(server, request, rest).await,
         ["api"] => document(request, |form| match is_plain(form) {
             Some(version) => (aggregated(version, true), true),
             None => (legacy_versions(server), false),
@@ -301,10 +301,19 @@ fn aggregated_resource(kind: &'static dyn AnyKind) -> Value {
 
 /// Every path that is no object.
 fn paths() -> Answer {
-    let mut paths: Vec<String> =
-        ["/api", "/apis", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/version"]
-            .map(str::to_owned)
-            .into();
+    let mut paths: Vec<String> = [
+        "/.well-known/openid-configuration",
+        "/api",
+        "/apis",
+        "/metrics",
+        "/metrics/slis",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/version",
+    ]
+    .map(str::to_owned)
+    .into();
     paths.extend(health::paths());
     paths.extend(groups().into_iter().map(|group| format!("/apis/{group}")));
     for (group, version) in group_versions() {

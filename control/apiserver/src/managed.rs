@@ -203,41 +203,46 @@ pub(crate) fn created(
     record(server, kind, managers, &author, None, object)
 }
 
-/// The managers of an object that was changed. `before` are those of the old object, `given` those of the new one as
-/// the client left them; neither object has any.
+/// The managers of an object that was changed, and whether they are others now. `before` are those of the old object,
+/// `given` those of the new one as the client left them; neither object has any.
 pub(crate) fn changed(
     server: &Server,
     kind: &dyn AnyKind,
     tracking: Tracking<'_>,
-    before: Option<&Value>,
-    given: Option<&Value>,
+    before: Option<Value>,
+    given: Option<Value>,
     (old, new): (&Value, &Value),
-) -> Option<Value> {
+) -> (Option<Value>, bool) {
     let writer = match tracking {
-        Tracking::Unseen => return before.cloned(),
-        Tracking::Given => return given.cloned(),
+        Tracking::Unseen => return (before, false),
+        // What differs in nothing but the time is no change.
+        Tracking::Given if Managers::same(before.as_ref(), given.as_ref()) => return (before, false),
+        Tracking::Given => return (given, true),
         Tracking::Update(writer) => writer,
     };
-    let managers = match given {
-        Some(given) if before != Some(given) && writer.subresource.is_empty() => {
-            if Managers::is_reset(given) {
-                return None;
-            }
-            // Who does not understand managers, or breaks them, does not lose them.
-            Managers::parse(given).ok().filter(|managers| !managers.is_empty())
-        }
-        _ => None,
-    };
-    let managers = managers.unwrap_or_else(|| Managers::stored(before));
-    // Nobody is recorded until somebody applies.
-    if managers.is_empty() || old == new {
-        return managers.encode();
+    let given = given.filter(|given| before.as_ref() != Some(given) && writer.subresource.is_empty());
+    if given.as_ref().is_some_and(Managers::is_reset) {
+        let gone = before.is_some();
+        return (None, gone);
     }
+    // Who does not understand managers, or breaks them, does not lose them.
+    let edited = given.and_then(|given| Managers::parse(&given).ok()).filter(|managers| !managers.is_empty());
+    let managers = match edited {
+        Some(managers) => managers,
+        // Nobody is recorded until somebody applies.
+        None if before.is_none() || old == new => return (before, false),
+        None => {
+            let author = writer.author(server, kind, Operation::Update);
+            return (record(server, kind, Managers::stored(before), &author, Some(old), new), true);
+        }
+    };
     let author = writer.author(server, kind, Operation::Update);
-    record(server, kind, managers, &author, Some(old), new)
+    let after = record(server, kind, managers, &author, Some(old), new);
+    let differ = !Managers::same(before.as_ref(), after.as_ref());
+    (after, differ)
 }
 
-/// Ownership after an update, in the version in which the author sees the object.
+/// Ownership after a write, in the version in which the author sees the object.
 fn record(
     server: &Server,
     kind: &dyn AnyKind,
@@ -246,19 +251,17 @@ fn record(
     old: Option<&Value>,
     new: &Value,
 ) -> Option<Value> {
-    let served = |object: &Value| {
-        if kind.is_view() { kind.to_served(object.clone()) } else { Ok(object.clone()) }
-    };
-    let before = managers.clone();
-    let run = |old: Option<&Value>, new: &Value| {
-        // Through subresources only what they are about changes; the rest needs no rule.
-        let reset = if author.subresource.is_empty() { reset(kind, None) } else { Reset::Nothing };
-        server.with_type(kind, |typed| Ok(update(typed, reset, managers, author, old, new)))
-    };
-    let after = if kind.is_view() {
-        old.map(served).transpose().and_then(|old| run(old.as_ref(), &served(new)?))
-    } else {
-        run(old, new)
-    };
-    after.unwrap_or(before).encode()
+    let (names, schema) = (kind.names(), server.schema());
+    let Some(root) = schema.find(names.group, names.version, names.kind) else { return managers.encode() };
+    let typed = Typed { schema, root, versions: &Served { schema, kind } };
+    // Through subresources only what they are about changes; the rest needs no rule.
+    let reset = if author.subresource.is_empty() { reset(kind, None) } else { Reset::Nothing };
+    if !kind.is_view() {
+        return update(typed, reset, managers, author, old, new).encode();
+    }
+    let served = |object: &Value| kind.to_served(object.clone());
+    match (old.map(served).transpose(), served(new)) {
+        (Ok(old), Ok(new)) => update(typed, reset, managers, author, old.as_ref(), &new).encode(),
+        _ => managers.encode(),
+    }
 }

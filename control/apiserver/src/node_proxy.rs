@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -33,6 +34,11 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> NodeStream for T {}
 pub trait NodeDialer: Send + Sync + 'static {
     /// A TLS connection to the kubelet of that node, ready for HTTP/1.1.
     async fn dial(&self, node: &Node) -> io::Result<Box<dyn NodeStream>>;
+
+    /// A TCP connection to an address of the cluster: a pod's, or another port of a node.
+    async fn dial_address(&self, address: SocketAddr) -> io::Result<Box<dyn NodeStream>> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, format!("{address} cannot be reached from here")))
+    }
 }
 
 /// `pods/log`.

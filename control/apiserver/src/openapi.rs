@@ -104,8 +104,8 @@ fn served(kind: &'static dyn AnyKind) -> Served {
     }
 }
 
-pub(crate) fn answer(server: &Server, request: &Request, path: &[&str]) -> Result<Answer, Status> {
-    let documents = server.openapi();
+pub(crate) async fn answer(server: &Server, request: &Request, path: &[&str]) -> Result<Answer, Status> {
+    let documents = server.openapi().await?;
     match path {
         ["v2"] => {
             let accept = request.header(ACCEPT).unwrap_or_default();

@@ -6,13 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use corten_store::Revision;
 
-/// Values are kept for so many revisions. Watchers that are further behind make them anew.
-const MOST_REVISIONS: usize = 256;
-/// And so many bytes of them.
-const MOST_BYTES: usize = 4 << 20;
-
-/// Values made of objects, by the object's key and revision and by what they are (`W`).
+/// Values made of objects, by the object's key and revision and by what they are (`W`). Only the newest are kept:
+/// watchers that are further behind make them anew.
 pub(crate) struct Recent<W, V> {
+    most_bytes: usize,
     inner: Mutex<Inner<W, V>>,
 }
 
@@ -29,13 +26,23 @@ struct Made<W, V> {
     value: V,
 }
 
-impl<W, V> Default for Recent<W, V> {
+impl<W, V> Default for Inner<W, V> {
     fn default() -> Self {
-        Self { inner: Mutex::new(Inner { made: HashMap::new(), order: VecDeque::new(), bytes: 0 }) }
+        Self { made: HashMap::new(), order: VecDeque::new(), bytes: 0 }
     }
 }
 
 impl<W: PartialEq, V: Clone> Recent<W, V> {
+    /// Keeps so many bytes.
+    pub(crate) fn new(most_bytes: usize) -> Self {
+        Self { most_bytes, inner: Mutex::default() }
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        *self.inner.lock().unwrap_or_else(PoisonError::into_inner) = Inner::default();
+    }
+
     /// The value, made now if nobody has made it. `size` is roughly what it holds in memory.
     pub(crate) fn get_or_make<E>(
         &self,
@@ -58,6 +65,7 @@ impl<W: PartialEq, V: Clone> Recent<W, V> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if find(&inner, &what).is_none() {
             inner.add(revision, size, Made { key: key.clone(), what, value: value.clone() });
+            inner.shrink(self.most_bytes);
         }
         Ok(value)
     }
@@ -73,7 +81,10 @@ impl<W, V> Inner<W, V> {
             *sum += size;
         }
         all.push(made);
-        while self.order.len() > MOST_REVISIONS || (self.bytes > MOST_BYTES && self.order.len() > 1) {
+    }
+
+    fn shrink(&mut self, most_bytes: usize) {
+        while self.bytes > most_bytes && self.order.len() > 1 {
             let Some((oldest, size)) = self.order.pop_front() else { return };
             self.made.remove(&oldest);
             self.bytes -= size;
@@ -89,7 +100,7 @@ mod tests {
 
     #[test]
     fn values_are_made_once_and_not_kept_for_ever() {
-        let recent: Recent<u8, Bytes> = Recent::default();
+        let recent: Recent<u8, Bytes> = Recent::new(100 << 10);
         let mut made = 0;
         let mut get = |revision: Revision, key: &'static [u8], what| {
             let make = || {
@@ -108,7 +119,10 @@ mod tests {
             get(revision, b"a", 1);
         }
         let inner = recent.inner.lock().expect("whole");
-        assert_eq!((inner.made.len(), inner.order.len()), (MOST_REVISIONS, MOST_REVISIONS));
-        assert_eq!(inner.bytes, MOST_REVISIONS * (1024 + 128));
+        let kept = (100 << 10) / (1024 + 128);
+        assert_eq!((inner.made.len(), inner.order.len(), inner.bytes), (kept, kept, kept * (1024 + 128)));
+        drop(inner);
+        recent.clear();
+        assert!(recent.inner.lock().expect("whole").made.is_empty());
     }
 }

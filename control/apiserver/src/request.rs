@@ -16,6 +16,9 @@ const MOST_BODY: usize = 3 << 20;
 /// stream. Who sends more than this gets just that.
 const MOST_DROPPED: usize = 64 << 20;
 
+/// A body that is handed on as it comes.
+pub(crate) type Incoming = http_body_util::combinators::UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
 /// Reads a body, or says why not.
 pub(crate) async fn read_body<B>(body: B) -> Result<Bytes, Status>
 where
@@ -56,6 +59,8 @@ pub(crate) struct Request {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// The body if it has not been read: that of a proxied request. Bodies are not `Sync`; the lock makes it so.
+    pub(crate) incoming: std::sync::Mutex<Option<Incoming>>,
     pub(crate) user: Identity,
     /// For requests that become streams.
     pub(crate) upgrade: Option<hyper::upgrade::OnUpgrade>,

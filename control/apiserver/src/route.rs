@@ -13,6 +13,13 @@ pub(crate) enum Route {
     Other,
 }
 
+impl Route {
+    /// Whether the request is somebody else's to read and to answer.
+    pub(crate) fn is_proxy(&self) -> bool {
+        matches!(self, Self::Resource(Target { subresource: Some(Subresource::Proxy), .. }))
+    }
+}
+
 /// A place in the tree of objects.
 #[derive(Clone)]
 pub(crate) struct Target {

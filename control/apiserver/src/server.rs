@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use corten_kinds::Claims;
 use corten_store::{LeaseId, Snapshot, Store, WriteError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use http_body_util::BodyExt;
 use rustls::server::danger::ClientCertVerifier;
 use tokio_util::sync::CancellationToken;
 
@@ -68,13 +69,15 @@ pub struct Server {
     tokens: Tokens,
     authorizer: Authorizer,
     verifier: Arc<dyn ClientCertVerifier>,
-    openapi: OnceLock<OpenApi>,
+    openapi: tokio::sync::OnceCell<OpenApi>,
     components: Components,
     metrics: Arc<Metrics>,
     /// Ends long requests when the server stops.
     stopping: CancellationToken,
     /// The lease on which short-lived objects of this minute hang.
     expiring: tokio::sync::Mutex<Option<(i64, LeaseId)>>,
+    /// Held by who writes with a charge: who would lose the race for a quota waits instead.
+    charging: tokio::sync::Mutex<()>,
 }
 
 /// Why a server cannot start.
@@ -103,11 +106,12 @@ impl Server {
             schema,
             tokens,
             verifier,
-            openapi: OnceLock::new(),
+            openapi: tokio::sync::OnceCell::new(),
             components: Components::default(),
             metrics: Arc::default(),
             stopping: CancellationToken::new(),
             expiring: tokio::sync::Mutex::default(),
+            charging: tokio::sync::Mutex::default(),
         });
         bootstrap::run(&server).await.map_err(StartError::Bootstrap)?;
         Ok(server)
@@ -160,8 +164,10 @@ impl Server {
         &*self.verifier
     }
 
-    pub(crate) fn openapi(&self) -> &OpenApi {
-        self.openapi.get_or_init(OpenApi::build)
+    /// All documents. Making them takes a while, and keeps nobody waiting but those who ask for them.
+    pub(crate) async fn openapi(&self) -> Result<&OpenApi, Status> {
+        let make = async || tokio::task::spawn_blocking(OpenApi::build).await.map_err(Status::internal);
+        self.openapi.get_or_try_init(make).await
     }
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
@@ -191,6 +197,11 @@ impl Server {
         Ok(lease)
     }
 
+    /// The turn of a write that charges a quota.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.charging.lock().await
+    }
+
     /// Answers a request.
     pub(crate) async fn answer<B>(self: &Arc<Self>, user: Result<Identity, Status>, request: http::Request<B>) -> Answer
     where
@@ -213,11 +224,16 @@ impl Server {
     {
         let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (parts, incoming) = request.into_parts();
-        let body = match read_body(incoming).await {
-            Ok(body) => body,
-            Err(status) => return body::status(&status),
-        };
         let path = decode_path(parts.uri.path());
+        let route = route(&path);
+        let (body, incoming) = if route.as_ref().is_ok_and(Route::is_proxy) {
+            (Bytes::new(), Some(incoming.map_err(Into::into).boxed_unsync()))
+        } else {
+            match read_body(incoming).await {
+                Ok(body) => (body, None),
+                Err(status) => return body::status(&status),
+            }
+        };
         let request = Request {
             path: path.clone(),
             query,
@@ -225,11 +241,12 @@ impl Server {
             uri: parts.uri,
             headers: parts.headers,
             body,
+            incoming: incoming.into(),
             user,
             upgrade,
         };
         // A bug must end one request, not the connection with all that is on it.
-        match AssertUnwindSafe(self.dispatch(request)).catch_unwind().await {
+        match AssertUnwindSafe(self.dispatch(request, route)).catch_unwind().await {
             Ok(answer) => answer.unwrap_or_else(|status| body::status(&status)),
             Err(_) => {
                 tracing::error!(path, "answering a request panicked");
@@ -238,29 +255,34 @@ impl Server {
         }
     }
 
-    async fn dispatch(self: &Arc<Self>, mut request: Request) -> Result<Answer, Status> {
+    async fn dispatch(self: &Arc<Self>, request: Request, route: Result<Route, Status>) -> Result<Answer, Status> {
+        let verb = match &route {
+            Ok(Route::Resource(target)) => verbs::verb(&request, target),
+            _ => Ok(""),
+        };
+        let measured = self.metrics.begin(match (&route, &verb) {
+            (Ok(Route::Resource(target)), Ok(verb)) => Labels::of(verb, &request, target),
+            _ => Labels::of_path(&request),
+        });
+        let answer = self.decide(request, route, verb).await;
+        Ok(measured.answered(answer.unwrap_or_else(|status| body::status(&status))))
+    }
+
+    async fn decide(
+        self: &Arc<Self>,
+        mut request: Request,
+        route: Result<Route, Status>,
+        verb: Result<&'static str, Status>,
+    ) -> Result<Answer, Status> {
         if let Some(other) = impersonate(&self.authorizer, &request.user, &mut request.headers)? {
             request.user = other;
         }
-        let route = route(&request.path);
-        let verb = match &route {
-            Ok(Route::Resource(target)) => Some(verbs::verb(&request, target)),
-            _ => None,
-        };
-        let measured = self.metrics.begin(match (&route, &verb) {
-            (Ok(Route::Resource(target)), Some(Ok(verb))) => Labels::of(verb, &request, target),
-            _ => Labels::of_path(&request),
-        });
         // Who may not know what is served somewhere is not told.
-        let answer = match authorize::request(self, &request) {
-            Err(status) => Err(status),
-            Ok(()) => match (route, verb) {
-                (Ok(Route::Resource(target)), Some(Ok(verb))) => verbs::run(self, request, target, verb).await,
-                (_, Some(Err(status))) | (Err(status), _) => Err(status),
-                _ => self.other(&request).await,
-            },
-        };
-        Ok(measured.answered(answer.unwrap_or_else(|status| body::status(&status))))
+        authorize::request(self, &request)?;
+        match route? {
+            Route::Resource(target) => verbs::run(self, request, target, verb?).await,
+            Route::Other => self.other(&request).await,
+        }
     }
 
     async fn other(self: &Arc<Self>, request: &Request) -> Result<Answer, Status> {

@@ -8,6 +8,8 @@ use corten_kinds::AnyKind;
 use corten_store::{Compare, Entry, LeaseId, Op, Outcome, Revision, Store, Txn, WriteError};
 use serde_json::{Map, Value};
 
+use crate::admission::quota::Charge;
+
 /// Key of an object.
 pub(crate) fn key(storage: &str, namespace: Option<&str>, name: &str) -> Bytes {
     match namespace {
@@ -93,6 +95,8 @@ pub(crate) struct Commit<'a> {
     /// What is to be there; `None` deletes.
     pub(crate) new: Option<&'a Value>,
     pub(crate) lease: LeaseId,
+    /// Quotas that are charged with it.
+    pub(crate) charges: &'a [Charge],
 }
 
 /// What became of a write.
@@ -103,11 +107,13 @@ pub(crate) enum Committed {
     Changed,
     /// Another object holds one of its claims.
     Claimed(String),
+    /// A quota is not what it was when the write was decided.
+    Charged,
 }
 
 /// Carries out a write, with the claims of the object.
 pub(crate) async fn commit(store: &Store, commit: Commit<'_>) -> Result<Committed, Status> {
-    let Commit { kind, key, old, new, lease } = commit;
+    let Commit { kind, key, old, new, lease, charges } = commit;
     let claims = |object: Option<&Value>| object.map_or_else(BTreeSet::new, |o| kind.claims(o).into_iter().collect());
     let (before, after): (BTreeSet<String>, BTreeSet<String>) = (claims(old.map(|(value, _)| value)), claims(new));
     let mut txn = Txn {
@@ -129,14 +135,22 @@ pub(crate) async fn commit(store: &Store, commit: Commit<'_>) -> Result<Committe
     for claim in before.difference(&after) {
         txn.then.push(Op::Delete { key: claim_key(claim) });
     }
+    for charge in charges {
+        let (value, stamp) = encode(&charge.quota)?;
+        txn.compare.push(Compare::ModRevision(charge.key.clone(), charge.revision));
+        txn.then.push(Op::Put { key: charge.key.clone(), value, stamp: Some(stamp), lease: 0 });
+    }
+    let expected = old.map_or(0, |(_, revision)| revision);
     match store.transact(txn).await.map_err(refused)? {
         Outcome::Committed { revision, puts } => {
             Ok(Committed::Done(puts.into_iter().next().filter(|_| new.is_some()), revision))
         }
         Outcome::Conflict { current, .. } => {
-            let taken = current.iter().skip(1).position(Option::is_some);
+            let is = current.first().and_then(Option::as_ref).map_or(0, |entry| entry.mod_revision);
+            let taken = current.iter().skip(1).take(gained.len()).position(Option::is_some);
             Ok(match taken.and_then(|index| gained.get(index)) {
                 Some(claim) => Committed::Claimed((*claim).clone()),
+                None if is == expected => Committed::Charged,
                 None => Committed::Changed,
             })
         }

@@ -21,7 +21,7 @@ use crate::token_request::{self, TOKEN_REQUEST};
 use crate::verbs::{
     Change, DeleteOptions, Patch, Write, apply, apply_scale, change_object, delete_object, dry_run, part_change,
 };
-use crate::{negotiate, node_proxy, storage};
+use crate::{negotiate, node_proxy, proxy, storage};
 
 const fn names(group: &'static str, version: &'static str, kind: &'static str) -> Names {
     Names { group, version, kind, plural: "", singular: "", short: &[], categories: &[] }
@@ -51,6 +51,7 @@ pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target, 
         (Subresource::Exec | Subresource::Attach | Subresource::PortForward, "get" | "create") => {
             node_proxy::stream(server, request, &target, subresource).await
         }
+        (Subresource::Proxy, _) => proxy::run(server, request, &target).await,
         _ => Err(Status::method_not_allowed()),
     }
 }

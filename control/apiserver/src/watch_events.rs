@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use corten_api::names::Names;
@@ -28,10 +28,17 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 const PIECE: usize = 32 << 10;
 
 /// What was made of recent changes.
-#[derive(Default)]
 pub(crate) struct Made {
     forms: Recent<FormOf, Bytes>,
+    /// Watches that want forms. When the last has gone, so do they.
+    users: AtomicUsize,
     facts: Recent<&'static Names, Arc<Facts>>,
+}
+
+impl Default for Made {
+    fn default() -> Self {
+        Self { forms: Recent::new(4 << 20), users: AtomicUsize::new(0), facts: Recent::new(1 << 20) }
+    }
 }
 
 /// What tells apart the forms of an object at one revision.
@@ -65,9 +72,18 @@ pub(crate) struct Events {
     buffer: BytesMut,
 }
 
+impl Drop for Events {
+    fn drop(&mut self) {
+        let made = self.server.recent();
+        if !self.is_plain() && made.users.fetch_sub(1, Ordering::Relaxed) == 1 {
+            made.forms.clear();
+        }
+    }
+}
+
 impl Events {
     pub(crate) fn new(server: &Arc<Server>, target: &Target, form: Form, include: Option<&str>) -> Self {
-        Self {
+        let events = Self {
             server: Arc::clone(server),
             kind: target.kind,
             form,
@@ -75,7 +91,11 @@ impl Events {
             sent: server.metrics().watch_events(target.kind.names()),
             headed: false,
             buffer: BytesMut::new(),
+        };
+        if !events.is_plain() {
+            server.recent().users.fetch_add(1, Ordering::Relaxed);
         }
+        events
     }
 
     /// Whether there is enough to be sent.

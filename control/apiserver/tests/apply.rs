@@ -370,6 +370,38 @@ async fn kubectl_moves_from_client_side_apply_to_server_side() {
 }
 
 #[tokio::test]
+async fn managers_meet_across_the_versions_of_a_kind() {
+    let api = Api::new().await;
+    let (core, grouped) = ("/api/v1/namespaces/default/events/e", "/apis/events.k8s.io/v1/namespaces/default/events/e");
+    let config = |note: &str| {
+        json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e"}, "note": note,
+            "reason": "R", "type": "Normal", "action": "A", "reportingController": "c", "reportingInstance": "i",
+            "eventTime": "2026-01-01T00:00:00.000001Z", "regarding": {"kind": "Pod", "namespace": "default", "name": "b"}})
+    };
+    let (code, object) = apply(&api, grouped, "fieldManager=a", &config("first")).await;
+    assert_eq!((code, &object["note"]), (201, &json!("first")), "{object}");
+    assert!(owners(&object).starts_with("a Apply events.k8s.io/v1:") && owners(&object).contains("f:note"), "{object}");
+    let message = |text: &str| json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "message": text});
+    let (code, status) = apply(&api, core, "fieldManager=b", &message("second")).await;
+    let expected = r#"Apply failed with 1 conflict: conflict with "a": .note"#;
+    assert_eq!((code, &status["message"]), (409, &json!(expected)), "in the words of the one who owns it");
+    let (code, object) = apply(&api, core, "fieldManager=b&force=true", &message("second")).await;
+    assert_eq!((code, &object["message"]), (200, &json!("second")), "{object}");
+    let sets = owners(&object);
+    assert!(!sets.lines().next().unwrap_or_default().contains("f:note"), "{sets}");
+    assert_eq!(sets.lines().nth(1), Some(r#"b Apply v1: {"f:message":{}}"#));
+    let (code, status) = apply(&api, grouped, "fieldManager=a", &config("third")).await;
+    let expected = r#"Apply failed with 1 conflict: conflict with "b": .message"#;
+    assert_eq!((code, &status["message"]), (409, &json!(expected)));
+    // An update in one version takes from those who own in the other.
+    let patch = json!({"note": "fourth"}).to_string();
+    let (code, object) = api.send(Method::PATCH, &format!("{grouped}?fieldManager=u"), MERGE, patch).await;
+    assert_eq!(code, 200, "{object}");
+    let sets = owners(&object);
+    assert!(!sets.contains("f:message") && sets.contains(r#"u Update events.k8s.io/v1: {"f:note":{}}"#), "{sets}");
+}
+
+#[tokio::test]
 async fn many_applies_at_once_lose_nothing() {
     let api = std::sync::Arc::new(Api::new().await);
     let tasks: Vec<_> = (0..16)

@@ -402,6 +402,22 @@ fn rows() -> Vec<Row> {
             "422 Invalid | DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"Maybe\"",
         ),
         delete("a precondition", MAP.to_owned(), "{\"preconditions\":{\"uid\":\"x\"}}", "409 Conflict | "),
+        delete("a dry run in the body that is none", MAP.to_owned(), "{\"dryRun\":[\"Some\"]}", "422 Invalid | "),
+        delete(
+            "two ways to treat dependents",
+            MAP.to_owned(),
+            "{\"orphanDependents\":true,\"propagationPolicy\":\"Orphan\"}",
+            "422 Invalid | ",
+        ),
+        delete(
+            "two graces",
+            format!("{MAP}?gracePeriodSeconds=1"),
+            "{\"gracePeriodSeconds\":2}",
+            "400 BadRequest | gracePeriodSeconds in the body differs",
+        ),
+        get("a very long path", format!("{MAPS}/{}", "a".repeat(60_000)), "404 NotFound | configmaps "),
+        get("a check that is none", "/livez/ping/../../x".to_owned(), "404 NotFound | "),
+        get("a list of all that are not stored", "/api/v1/bindings".to_owned(), "405 MethodNotAllowed | "),
         delete("a dry run that is none", format!("{MAP}?dryRun=Some"), "", "400 BadRequest | "),
         delete("a grace without end", format!("{PODS}/p?gracePeriodSeconds=9223372036854775807"), "", "200 "),
     ]
@@ -646,6 +662,11 @@ fn specimens() -> Vec<(&'static str, &'static str, Value)> {
             json!({"metadata": meta, "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"}, "firstTimestamp": "2026-01-01T00:00:00Z", "count": 1, "series": {"count": 2, "lastObservedTime": "2026-01-01T00:00:00.000000Z"}}),
         ),
         (
+            "/apis/events.k8s.io/v1/namespaces/default/events",
+            "events",
+            json!({"metadata": meta, "regarding": {"kind": "Pod", "name": "p", "namespace": "default"}, "eventTime": "2026-01-01T00:00:00.000000Z", "note": "n", "deprecatedCount": 1, "series": {"count": 2, "lastObservedTime": "2026-01-01T00:00:00.000000Z"}}),
+        ),
+        (
             "/apis/coordination.k8s.io/v1/namespaces/default/leases",
             "leases",
             json!({"metadata": meta, "spec": {"holderIdentity": "me", "leaseDurationSeconds": 15, "renewTime": "2026-01-01T00:00:00.000000Z"}}),
@@ -680,6 +701,10 @@ const QUERIES: &[&str] = &[
     "fieldSelector=metadata.name%3Dx%5C",
     "continue=e30",
     "continue=eyJydiI6MSwic3RhcnQiOiIvIn0",
+    "continue=eyJydiI6MCwic3RhcnQiOiJcdTAwMDAiLCJsZWZ0IjoxODQ0Njc0NDA3MzcwOTU1MTYxNX0",
+    "resourceVersion=1&limit=1",
+    "watch=true&sendInitialEvents=false&resourceVersionMatch=NotOlderThan&timeoutSeconds=1",
+    "orphanDependents=maybe&dryRun=All",
     "propagationPolicy=Foreground",
     "gracePeriodSeconds=-9223372036854775808",
     "gracePeriodSeconds=9223372036854775807",
@@ -700,6 +725,10 @@ const TAILS: &[&str] = &[
     "/x/eviction",
     "/x/log",
     "/x/exec",
+    "/x/resize",
+    "/x/ephemeralcontainers",
+    "/x/proxy",
+    "/x:y:z/proxy/%2e%2e/%00",
     "/x/token",
     "//",
     "/%2e%2e/x",
@@ -801,7 +830,9 @@ proptest! {
                 // Watches go on; the others can be read.
                 let bytes = tokio::time::timeout(std::time::Duration::from_secs(1), body.collect()).await;
                 let text = bytes.ok().and_then(Result::ok).map(|all| String::from_utf8_lossy(&all.to_bytes()).into_owned());
-                prop_assert!(code < 500, "{what}: {code} {}", text.unwrap_or_default());
+                // Behind a proxy somebody else may not answer.
+                let fine = code < 500 || (code == 503 && what.contains("/proxy"));
+                prop_assert!(fine, "{what}: {code} {}", text.unwrap_or_default());
             }
             // Whatever came through can be read back.
             for (path, ..) in specimens() {

@@ -89,6 +89,8 @@ async fn a_binding_counts_from_its_commit_to_its_end() {
     let elsewhere = send(&api, &ann, Method::GET, "/api/v1/pods", &Value::Null).await;
     assert_eq!(elsewhere.0, 403);
     api.delete(&format!("{roles}/b")).await;
+    // What happened in between is forgotten: the policy is read anew.
+    api.store.compact(api.store.snapshot().revision()).await.expect("compacts");
     assert_eq!(list().await, refused);
 }
 
@@ -441,14 +443,119 @@ async fn the_default_policy_heals_and_keeps_what_was_added() {
     assert_eq!(api.send(Method::PATCH, &frozen, "application/merge-patch+json", patch).await.0, 200);
     api.delete(&format!("{RBAC}/clusterrolebindings/system:basic-user")).await;
 
-    let again = Api::over(api.store.clone(), Arc::clone(&api.pki)).await;
+    let again = Api::with(Some((api.store.clone(), Arc::clone(&api.pki))), common::NoNodes).await;
     let (_, role) = again.get(&path).await;
     assert_eq!(role["rules"].as_array().map(Vec::len), Some(rules + 1), "{role}");
     assert!(again.get(&frozen).await.1["rules"].as_array().is_none_or(Vec::is_empty));
     assert_eq!(again.get(&format!("{RBAC}/clusterrolebindings/system:basic-user")).await.0, 200);
     let revision = again.store.snapshot().revision();
-    let third = Api::over(api.store.clone(), Arc::clone(&api.pki)).await;
+    let third = Api::with(Some((api.store.clone(), Arc::clone(&api.pki))), common::NoNodes).await;
     assert_eq!(third.store.snapshot().revision(), revision, "a start that finds all in place writes nothing");
     let (_, view) = third.get(&format!("{RBAC}/clusterroles/view")).await;
     assert!(view["rules"].as_array().is_some_and(|rules| rules.len() > 5), "aggregated: {view}");
+}
+
+#[tokio::test]
+async fn the_clusters_own_parts_may_do_their_work() {
+    let api = Api::new().await;
+    let admin = Identity::admin();
+    let may = async |user: &Identity, question: &str| {
+        let mut words = question.split(' ');
+        let mut word = || words.next().unwrap_or_default();
+        let (verb, group, resource) = (word(), word().replace("core", ""), word());
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let of =
+            json!({"verb": verb, "group": group, "resource": resource, "subresource": subresource, "namespace": "a"});
+        let spec = json!({"user": user.name, "groups": user.groups, "resourceAttributes": of});
+        review(&api, &admin, "SubjectAccessReview", &spec).await.1["status"]["allowed"] == true
+    };
+    let node = Identity::node("n");
+    for question in [
+        "watch core pods",
+        "patch core pods/status",
+        "delete core pods",
+        "create core nodes",
+        "patch core nodes/status",
+        "update coordination.k8s.io leases",
+        "create core events",
+        "get core secrets",
+        "watch core configmaps",
+        "create core serviceaccounts/token",
+        "list core services",
+    ] {
+        assert!(may(&node, question).await, "the node may {question}");
+    }
+    for question in ["update core secrets", "create apps deployments", "create core pods/exec", "delete core nodes"] {
+        assert!(!may(&node, question).await, "the node may not {question}");
+    }
+    let controllers = Identity::controller_manager();
+    for question in
+        ["create apps replicasets", "delete any.example things", "update rbac.authorization.k8s.io clusterroles"]
+    {
+        assert!(may(&controllers, question).await, "controllers may {question}");
+    }
+    for question in ["impersonate core users", "bind rbac.authorization.k8s.io clusterroles", "* * *"] {
+        assert!(!may(&controllers, question).await, "controllers may not {question}");
+    }
+    let scheduler = Identity::scheduler();
+    for question in ["create core pods/binding", "patch core pods/status", "list core nodes", "create core events"] {
+        assert!(may(&scheduler, question).await, "the scheduler may {question}");
+    }
+    assert!(!may(&scheduler, "list core secrets").await);
+    for question in ["watch core services", "watch discovery.k8s.io endpointslices"] {
+        assert!(may(&Identity::proxy(), question).await, "the proxy may {question}");
+    }
+    assert!(!may(&Identity::proxy(), "list core secrets").await);
+}
+
+#[tokio::test]
+async fn what_creates_by_another_verb_needs_create() {
+    let api = Api::new().await;
+    give(&api, "ann", &[rule(&["update", "patch"], "rbac.authorization.k8s.io", &["roles"])]).await;
+    let ann = Identity::new("ann", &[]);
+    let path = format!("{RBAC}/namespaces/default/roles/r");
+    let role = object("Role", "r", &json!({"rules": []}));
+    let put = message(&send(&api, &ann, Method::PUT, &path, &role).await);
+    let refused = "403 roles.rbac.authorization.k8s.io \"r\" is forbidden: User \"ann\" cannot create resource \"roles\" in API group \"rbac.authorization.k8s.io\" in the namespace \"default\"";
+    assert_eq!(put, refused);
+    let request =
+        Request::patch(format!("{path}?fieldManager=x")).header(header::CONTENT_TYPE, "application/apply-patch+yaml");
+    let applied = answer(&api, &ann, request.body(Full::new(role.to_string().into())).expect("a request")).await;
+    assert_eq!(message(&applied), refused);
+    assert_eq!(send(&api, &Identity::admin(), Method::PUT, &path, &role).await.0, 201);
+    assert_eq!(send(&api, &ann, Method::PUT, &path, &role).await.0, 200, "there it is");
+}
+
+#[tokio::test]
+async fn approving_a_certificate_needs_more_than_writing_the_approval() {
+    let api = Api::new().await;
+    let ann = Identity::new("ann", &["team"]);
+    let (group, requests) = ("certificates.k8s.io", "/apis/certificates.k8s.io/v1/certificatesigningrequests");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(vec![]).expect("names");
+    let pem = params.serialize_request(&key).expect("a request").pem().expect("PEM");
+    let request = {
+        use base64::Engine;
+        base64::engine::general_purpose::STANDARD.encode(pem)
+    };
+    let request = json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+        "metadata": {"name": "r"},
+        "spec": {"request": request, "signerName": "a.example/one", "usages": ["client auth"]}});
+    let verbs =
+        rule(&["create", "update"], group, &["certificatesigningrequests", "certificatesigningrequests/approval"]);
+    give(&api, "ann", &[verbs]).await;
+    let (code, mut request) = send(&api, &ann, Method::POST, requests, &request).await;
+    assert_eq!((code, &request["spec"]["username"]), (201, &json!("ann")), "{request}");
+    request["status"] = json!({"conditions": [{"type": "Approved", "status": "True", "reason": "Fine"}]});
+    let approve = async || send(&api, &ann, Method::PUT, &format!("{requests}/r/approval"), &request).await;
+    let refused = "403 certificatesigningrequests.certificates.k8s.io \"r\" is forbidden: user not permitted to approve requests with signerName \"a.example/one\"";
+    assert_eq!(message(&approve().await), refused);
+    let role =
+        json!({"verbs": ["approve"], "apiGroups": [group], "resources": ["signers"], "resourceNames": ["a.example/*"]});
+    let role = object("ClusterRole", "approver", &json!({"rules": [role]}));
+    assert_eq!(api.post(&format!("{RBAC}/clusterroles"), &role).await.0, 201);
+    let given = binding("ClusterRoleBinding", "approver", ("ClusterRole", "approver"), "ann");
+    assert_eq!(api.post(&format!("{RBAC}/clusterrolebindings"), &given).await.0, 201);
+    let (code, approved) = approve().await;
+    assert_eq!((code, &approved["status"]["conditions"][0]["type"]), (200, &json!("Approved")), "{approved}");
 }

@@ -28,7 +28,8 @@ async fn one_event_has_two_shapes() {
     assert_eq!(seen["metadata"], created["metadata"], "it is the same object");
 
     let grouped = json!({"metadata": {"name": "b"}, "regarding": {"kind": "Pod", "namespace": "default", "name": "b"},
-        "note": "other", "reason": "R", "type": "Warning", "eventTime": "2026-01-01T00:00:00.000001Z"});
+        "note": "other", "reason": "R", "type": "Warning", "eventTime": "2026-01-01T00:00:00.000001Z",
+        "reportingController": "example.com/c", "reportingInstance": "i", "action": "Try"});
     let (code, answer) = api.post(GROUPED, &grouped).await;
     assert_eq!((code, &answer["kind"], &answer["note"]), (201, &json!("Event"), &json!("other")), "{answer}");
     assert_eq!(api.get(&format!("{CORE}/b")).await.1["message"], "other");

@@ -20,6 +20,7 @@ mod replica_set;
 mod root_ca;
 mod service_accounts;
 mod services;
+mod storage_protection;
 
 use std::net::Ipv4Addr;
 
@@ -60,6 +61,9 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("garbage-collector", |cx| garbage::run(cx).boxed()),
     ("pod-garbage-collector", |cx| lost_pods::run(cx).boxed()),
     ("node-lifecycle", |cx| node_lifecycle::run(cx).boxed()),
+    ("persistentvolumeclaim-protection", |cx| storage_protection::claims(cx).boxed()),
+    ("persistentvolume-protection", |cx| storage_protection::volumes(cx).boxed()),
+    ("volumeattributesclass-protection", |cx| storage_protection::classes(cx).boxed()),
     ("node-ipam", |cx| node_ranges::run(cx).boxed()),
 ];
 

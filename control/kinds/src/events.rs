@@ -96,6 +96,10 @@ impl Kind for Events {
         if involved != own && !(involved.is_empty() && own == "default") {
             errs.invalid("involvedObject.namespace", involved, "does not match event.namespace");
         }
+        // Events of today have a time of their own, and say who reports what was done.
+        if event.event_time.is_some() {
+            reported(event, errs);
+        }
     }
 
     fn field(object: &Value, name: &str) -> String {
@@ -106,5 +110,29 @@ impl Kind for Events {
             }
             path => plain(at(object, path)),
         }
+    }
+}
+
+fn reported(event: &Event, errs: &mut FieldErrors) {
+    const SHORT: usize = 128;
+    const NOTE: usize = 1024;
+    let controller = event.reporting_component.as_deref().unwrap_or_default();
+    if controller.is_empty() {
+        errs.required("reportingController", "");
+    } else {
+        let problems = corten_api::label::key_problems(controller);
+        problems.into_iter().for_each(|why| errs.invalid("reportingController", controller, why));
+    }
+    for (field, text) in
+        [("reportingInstance", &event.reporting_instance), ("action", &event.action), ("reason", &event.reason)]
+    {
+        match text.as_deref().unwrap_or_default() {
+            "" => errs.required(field, ""),
+            text if text.len() > SHORT => errs.invalid(field, "", format!("can have at most {SHORT} characters")),
+            _ => {}
+        }
+    }
+    if event.message.as_ref().is_some_and(|message| message.len() > NOTE) {
+        errs.invalid("message", "", format!("can have at most {NOTE} characters"));
     }
 }

@@ -1,6 +1,7 @@
 //! Events as the group events.k8s.io shows them: other names for the fields of the core group's events.
 
 use corten_api::api::{core, events};
+use corten_api::field::FieldErrors;
 use corten_api::names::Names;
 use corten_api::status::Status;
 
@@ -48,6 +49,22 @@ impl View for GroupedEvents {
             "regarding.fieldPath" => "involvedObject.fieldPath",
             "reportingController" => "reportingComponent",
             same => same,
+        }
+    }
+
+    fn validate(event: &events::v1::Event, errs: &mut FieldErrors) {
+        // One that was made through the core group may have its older times instead.
+        if event.event_time.is_none() && event.deprecated_first_timestamp.is_none() {
+            errs.required("eventTime", "");
+        }
+        let kind = event.type_.as_deref().unwrap_or_default();
+        if event.event_time.is_some() && !["Normal", "Warning"].contains(&kind) {
+            errs.invalid("type", "", format!("has invalid value: {kind}"));
+        }
+        if let Some(series) = &event.series
+            && series.count < 2
+        {
+            errs.invalid("series.count", "", "should be at least 2");
         }
     }
 

@@ -44,5 +44,12 @@ impl Kind for Leases {
         {
             errs.invalid("spec.leaseTransitions", count, "must be greater than or equal to 0");
         }
+        let strategy = spec.strategy.as_deref().unwrap_or_default();
+        if !strategy.is_empty() && strategy != "OldestEmulationVersion" && !strategy.contains('/') {
+            errs.not_supported("spec.strategy", strategy, &["OldestEmulationVersion"]);
+        }
+        if strategy.is_empty() && spec.preferred_holder.as_ref().is_some_and(|holder| !holder.is_empty()) {
+            errs.forbidden("spec.preferredHolder", "may only be specified if `strategy` is defined");
+        }
     }
 }

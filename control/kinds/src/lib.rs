@@ -4,13 +4,19 @@
 //! defaulting, validation and update rules. Everything else (routes, discovery, OpenAPI, tables) derives from it.
 //! `KINDS` is the only list of all kinds.
 
+mod access_modes;
 mod admission;
+mod amounts;
 mod api_services;
 mod certificates;
 mod cluster_role_bindings;
 mod cluster_roles;
 mod config_maps;
+mod csi_drivers;
+mod csi_nodes;
+mod csi_storage_capacities;
 mod deployments;
+mod devices;
 mod endpoint_slices;
 mod endpoints;
 mod events;
@@ -18,25 +24,35 @@ mod events_k8s_io;
 mod flow;
 mod kind;
 mod leases;
+mod limit_ranges;
 mod meta;
 mod namespaces;
 mod net;
 mod networking;
 mod nodes;
+mod persistent_volume_claims;
+mod persistent_volumes;
 mod pods;
+mod priority_classes;
 mod rbac;
 mod replica_sets;
+mod resource_quotas;
 mod role_bindings;
 mod roles;
+mod runtime_classes;
 mod secrets;
 mod selectors;
 mod service_accounts;
 mod services;
+mod storage_classes;
 mod table;
 #[cfg(test)]
 mod tests;
+mod text;
 mod view;
 mod virtual_kinds;
+mod volume_attachments;
+mod volume_attributes_classes;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -49,6 +65,7 @@ use serde_json::Value;
 use kind::Erased;
 use view::Viewed;
 
+pub use priority_classes::SYSTEM_CLASSES;
 pub use virtual_kinds::VirtualKind;
 
 /// Every kind that is served, in the order of discovery.
@@ -59,9 +76,13 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &Erased(config_maps::ConfigMaps),
     &Erased(endpoints::EndpointsKind),
     &Erased(events::Events),
+    &Erased(limit_ranges::LimitRanges),
     &Erased(namespaces::Namespaces),
     &Erased(nodes::Nodes),
+    &Erased(persistent_volume_claims::PersistentVolumeClaims),
+    &Erased(persistent_volumes::PersistentVolumes),
     &Erased(pods::Pods),
+    &Erased(resource_quotas::ResourceQuotas),
     &Erased(secrets::Secrets),
     &Erased(service_accounts::ServiceAccounts),
     &Erased(services::Services),
@@ -99,6 +120,22 @@ pub static KINDS: &[&dyn AnyKind] = &[
     &Viewed(events_k8s_io::GroupedEvents),
     // discovery.k8s.io
     &Erased(endpoint_slices::EndpointSlices),
+    // storage.k8s.io
+    &Erased(csi_drivers::CsiDrivers),
+    &Erased(csi_nodes::CsiNodes),
+    &Erased(csi_storage_capacities::CsiStorageCapacities),
+    &Erased(storage_classes::StorageClasses),
+    &Erased(volume_attachments::VolumeAttachments),
+    &Erased(volume_attributes_classes::VolumeAttributesClasses),
+    // scheduling.k8s.io
+    &Erased(priority_classes::PriorityClasses),
+    // node.k8s.io
+    &Erased(runtime_classes::RuntimeClasses),
+    // resource.k8s.io
+    &Erased(devices::DeviceClasses),
+    &Erased(devices::ResourceClaims),
+    &Erased(devices::ResourceClaimTemplates),
+    &Erased(devices::ResourceSlices),
     // rbac.authorization.k8s.io
     &Erased(cluster_role_bindings::ClusterRoleBindings),
     &Erased(cluster_roles::ClusterRoles),

@@ -1,6 +1,7 @@
 //! Namespaces: a scope for names. Deleting one deletes what is in it.
 
 use corten_api::api::core::v1::{Namespace, NamespaceStatus};
+use corten_api::field::FieldErrors;
 use corten_api::names::{Names, Scope};
 use corten_api::status::Status;
 use corten_base::Timestamp;
@@ -63,6 +64,26 @@ impl Kind for Namespaces {
             Some(old) => new.spec = old.spec.clone(),
         }
         Ok(())
+    }
+
+    fn validate(namespace: &Namespace, _old: Option<&Namespace>, errs: &mut FieldErrors) {
+        let finalizers = namespace.spec.iter().flat_map(|spec| spec.finalizers.iter().flatten());
+        for (index, finalizer) in finalizers.enumerate() {
+            for why in corten_api::label::key_problems(finalizer) {
+                errs.invalid(format!("spec.finalizers[{index}]"), finalizer, why);
+            }
+        }
+    }
+
+    fn validate_status(new: &Namespace, _old: &Namespace, errs: &mut FieldErrors) {
+        let phase = new.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+        let ending = new.metadata.deletion_timestamp.is_some();
+        if !ending && phase != "Active" {
+            errs.invalid("status.Phase", phase, "may only be 'Active' if `deletionTimestamp` is empty");
+        }
+        if ending && phase != "Terminating" {
+            errs.invalid("status.Phase", phase, "may only be 'Terminating' if `deletionTimestamp` is not empty");
+        }
     }
 
     fn mark_deleted(object: &mut Value) {

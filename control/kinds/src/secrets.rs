@@ -61,6 +61,7 @@ impl Kind for Secrets {
                 errs.required(format!("data[{key}]"), "");
             }
         }
+        contents(secret, errs);
         let Some(old) = old else { return };
         if secret.type_ != old.type_ {
             errs.invalid("type", secret.type_.as_deref().unwrap_or_default(), "field is immutable");
@@ -84,5 +85,33 @@ fn needed_keys(kind: &str) -> &'static [&'static str] {
         "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
         "kubernetes.io/tls" => &["tls.crt", "tls.key"],
         _ => &[],
+    }
+}
+
+/// What the types of secrets demand besides keys.
+fn contents(secret: &Secret, errs: &mut FieldErrors) {
+    let data = |key: &str| secret.data.as_ref().and_then(|data| data.get(key)).map(|bytes| bytes.0.as_slice());
+    let json = |key: &str, errs: &mut FieldErrors| {
+        if let Some(bytes) = data(key)
+            && let Err(error) = serde_json::from_slice::<serde_json::Map<String, Value>>(bytes)
+        {
+            errs.invalid(format!("data[{key}]"), "<secret contents redacted>", error.to_string());
+        }
+    };
+    match secret.type_.as_deref().unwrap_or_default() {
+        "kubernetes.io/dockercfg" => json(".dockercfg", errs),
+        "kubernetes.io/dockerconfigjson" => json(".dockerconfigjson", errs),
+        "kubernetes.io/basic-auth" if data("username").is_none() && data("password").is_none() => {
+            errs.required("data[username]", "");
+            errs.required("data[password]", "");
+        }
+        "kubernetes.io/service-account-token" => {
+            const ACCOUNT: &str = "kubernetes.io/service-account.name";
+            let named = secret.metadata.annotations.as_ref().and_then(|all| all.get(ACCOUNT));
+            if named.is_none_or(String::is_empty) {
+                errs.required(format!("metadata.annotations[{ACCOUNT}]"), "");
+            }
+        }
+        _ => {}
     }
 }

@@ -54,12 +54,6 @@ fn requirement_of_labels(requirement: &LabelSelectorRequirement, path: &str, err
     }
 }
 
-/// Whether a selector of labels asks for nothing, and so selects everything.
-pub(crate) fn is_empty(selector: &LabelSelector) -> bool {
-    selector.match_labels.as_ref().is_none_or(|labels| labels.is_empty())
-        && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
-}
-
 /// A selector of nodes.
 pub(crate) fn nodes(selector: &NodeSelector, path: &str, errs: &mut FieldErrors) {
     if selector.node_selector_terms.is_empty() {

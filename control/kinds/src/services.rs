@@ -3,8 +3,7 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
-use corten_api::IntOrString;
-use corten_api::api::core::v1::{Service, ServicePort, ServiceSpec};
+use corten_api::api::core::v1::{LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus};
 use corten_api::field::FieldErrors;
 use corten_api::names::Names;
 use corten_api::status::Status;
@@ -12,9 +11,13 @@ use corten_base::Timestamp;
 use serde_json::{Value, json};
 
 use crate::kind::Kind;
-use crate::meta::{NameRule, label_problems};
+use crate::meta::NameRule;
 use crate::table::{NAME, age, column, labels, or_none, wide};
-use crate::{Claims, ColumnHead, Subresource, WriteContext};
+use crate::{Claims, ColumnHead, Subresource, WriteContext, net};
+
+mod rules;
+
+pub(crate) use rules::{endpoint_address, is_own};
 
 /// Ports that NodePort services get.
 const NODE_PORTS: std::ops::RangeInclusive<i32> = 30_000..=32_767;
@@ -34,7 +37,7 @@ impl Kind for Services {
         categories: &["all"],
     };
     const STORAGE: &'static str = "services/specs";
-    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status, Subresource::Proxy];
     const CREATE_ON_UPDATE: bool = true;
     const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[
@@ -75,57 +78,31 @@ impl Kind for Services {
     }
 
     fn default(service: &mut Service) {
-        let spec = service.spec.get_or_insert_default();
-        let kind = spec.type_.get_or_insert_with(|| "ClusterIP".to_owned()).clone();
-        if spec.session_affinity.get_or_insert_with(|| "None".to_owned()) == "ClientIP" {
-            let client = spec.session_affinity_config.get_or_insert_default().client_ip.get_or_insert_default();
-            client.timeout_seconds.get_or_insert(10_800);
-        } else {
-            spec.session_affinity_config = None;
-        }
-        for port in spec.ports.iter_mut().flatten() {
-            port.protocol.get_or_insert_with(|| "TCP".to_owned());
-            let number = port.port;
-            let unset = match &port.target_port {
-                None | Some(IntOrString::Int(0)) => true,
-                Some(IntOrString::String(name)) => name.is_empty(),
-                Some(IntOrString::Int(_)) => false,
-            };
-            if unset {
-                port.target_port = Some(IntOrString::Int(number));
-            }
-        }
-        if kind == "NodePort" || kind == "LoadBalancer" {
-            spec.external_traffic_policy.get_or_insert_with(|| "Cluster".to_owned());
-        }
-        if kind == "LoadBalancer" {
-            spec.allocate_load_balancer_node_ports.get_or_insert(true);
-        }
-        if kind != "ExternalName" {
-            spec.internal_traffic_policy.get_or_insert_with(|| "Cluster".to_owned());
-            spec.ip_families.get_or_insert_with(|| vec!["IPv4".to_owned()]);
-            spec.ip_family_policy.get_or_insert_with(|| "SingleStack".to_owned());
-        }
+        rules::default(service.spec.get_or_insert_default());
     }
 
     fn prepare(new: &mut Service, old: Option<&Service>, cx: &WriteContext<'_>) -> Result<(), Status> {
+        if old.is_none() {
+            new.status = Some(ServiceStatus { load_balancer: Some(LoadBalancerStatus::default()), conditions: None });
+        }
         let before = old.and_then(|old| old.spec.as_ref());
         let name = new.metadata.name.clone().unwrap_or_default();
         let Some(spec) = new.spec.as_mut() else { return Ok(()) };
-        if spec.type_.as_deref() == Some("ExternalName") {
-            (spec.cluster_ip, spec.cluster_ips) = (None, None);
-            (spec.ip_families, spec.ip_family_policy) = (None, None);
-        } else {
-            if spec.cluster_ip.as_deref().is_none_or(str::is_empty) {
-                spec.cluster_ip = spec.cluster_ips.as_ref().and_then(|ips| ips.first().cloned());
+        if let Some(before) = before {
+            rules::drop_outdated(spec, before);
+        }
+        rules::match_fields(spec, before);
+        if spec.type_.as_deref() != Some("ExternalName") {
+            // A mistake in the fields is told before an address is drawn.
+            let mut errs = FieldErrors::default();
+            rules::addresses(spec, before, &mut errs);
+            if !errs.is_empty() {
+                return Ok(());
             }
             if spec.cluster_ip.as_deref().is_none_or(str::is_empty) {
-                // A client that writes back what it once made may leave out what the server chose.
-                spec.cluster_ip = before.and_then(|before| before.cluster_ip.clone()).filter(|ip| !ip.is_empty());
-            }
-            if spec.cluster_ip.is_none() {
-                spec.cluster_ip =
-                    Some(free_address(cx.claims).ok_or_else(|| exhausted(&name, "IP address"))?.to_string());
+                let address = free_address(cx.claims).ok_or_else(|| exhausted(&name, "IP address"))?;
+                spec.cluster_ip = Some(address.to_string());
+                spec.cluster_ips = None;
             }
             spec.cluster_ips = spec.cluster_ip.clone().map(|ip| vec![ip]);
             // One that it has may come from another range: the range of today is for new ones.
@@ -133,46 +110,46 @@ impl Kind for Services {
             let given = spec.cluster_ip.as_deref().and_then(|ip| ip.parse().ok()).filter(|_| new);
             given.map_or(Ok(()), |ip| in_range(&name, ip, cx.claims.service_range()))?;
         }
-        allocate_ports(spec, before, cx.claims).ok_or_else(|| exhausted(&name, "node port"))
+        allocate_ports(spec, before, cx.claims).ok_or_else(|| exhausted(&name, "node port"))?;
+        allocate_health_check(spec, before, cx.claims).ok_or_else(|| exhausted(&name, "health check node port"))
     }
 
     fn validate(service: &Service, old: Option<&Service>, errs: &mut FieldErrors) {
         let Some(spec) = &service.spec else { return };
-        let kind = spec.type_.as_deref().unwrap_or_default();
-        let kinds = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
-        if !kinds.contains(&kind) {
-            errs.not_supported("spec.type", kind, &kinds);
+        rules::validate(spec, old.and_then(|old| old.spec.as_ref()), errs);
+    }
+
+    fn validate_status(new: &Service, _old: &Service, errs: &mut FieldErrors) {
+        let balancer = new.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+        let places = balancer.and_then(|balancer| balancer.ingress.as_deref()).unwrap_or_default();
+        let balanced = new.spec.as_ref().is_some_and(|spec| spec.type_.as_deref() == Some("LoadBalancer"));
+        if !balanced && !places.is_empty() {
+            errs.forbidden("status.loadBalancer.ingress", "may only be used when `spec.type` is LoadBalancer");
         }
-        let affinity = spec.session_affinity.as_deref().unwrap_or_default();
-        if !["ClientIP", "None"].contains(&affinity) {
-            errs.not_supported("spec.sessionAffinity", affinity, &["ClientIP", "None"]);
-        }
-        if kind == "ExternalName" {
-            if spec.external_name.as_deref().is_none_or(str::is_empty) {
-                errs.required("spec.externalName", "");
+        for (index, place) in places.iter().enumerate() {
+            let path = format!("status.loadBalancer.ingress[{index}]");
+            let ip = place.ip.as_deref().filter(|ip| !ip.is_empty());
+            if let Some(ip) = ip {
+                net::address(ip, &format!("{path}.ip"), errs);
             }
-            return;
+            match place.ip_mode.as_deref() {
+                Some(_) if ip.is_none() => {
+                    errs.forbidden(format!("{path}.ipMode"), "may not be specified when `ip` is not set");
+                }
+                Some(mode) if !["Proxy", "VIP"].contains(&mode) => {
+                    errs.not_supported(format!("{path}.ipMode"), mode, &["Proxy", "VIP"]);
+                }
+                _ => {}
+            }
+            if let Some(name) = place.hostname.as_deref().filter(|name| !name.is_empty()) {
+                let problems = corten_api::label::subdomain_problems(name);
+                problems.into_iter().for_each(|why| errs.invalid(format!("{path}.hostname"), name, why));
+            }
         }
-        let ports = spec.ports.as_deref().unwrap_or_default();
-        if ports.is_empty() && spec.cluster_ip.as_deref() != Some("None") {
-            errs.required("spec.ports", "");
-        }
-        validate_ports(ports, errs);
-        crate::meta::labels(spec.selector.iter().flatten(), "spec.selector", errs);
-        if let Some(ip) = spec.cluster_ip.as_deref()
-            && ip != "None"
-            && ip.parse::<Ipv4Addr>().is_err()
-        {
-            let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-            errs.invalid("spec.clusterIPs[0]", ip, why);
-        }
-        let before = old.and_then(|old| old.spec.as_ref()).filter(|old| old.type_.as_deref() != Some("ExternalName"));
-        if let Some(before) = before
-            && before.cluster_ip != spec.cluster_ip
-        {
-            let ips = spec.cluster_ips.clone().unwrap_or_default();
-            errs.invalid("spec.clusterIPs", ips, "may not change once set");
-        }
+    }
+
+    fn warnings(service: &Service, _old: Option<&Service>) -> Vec<String> {
+        service.spec.as_ref().map_or_else(Vec::new, rules::warnings)
     }
 
     fn claims(object: &Value) -> Vec<String> {
@@ -182,7 +159,8 @@ impl Kind for Services {
             let number = port["nodePort"].as_i64().filter(|&number| number > 0)?;
             Some(format!("nodeport/{}/{number}", port["protocol"].as_str().unwrap_or("TCP")))
         });
-        let ports: HashSet<String> = ports.collect();
+        let health = spec["healthCheckNodePort"].as_i64().filter(|&number| number > 0);
+        let ports: HashSet<String> = ports.chain(health.map(|number| format!("nodeport/TCP/{number}"))).collect();
         let mut claims: Vec<String> = ip.map(|ip| format!("clusterip/{ip}")).into_iter().chain(ports).collect();
         claims.sort_unstable();
         claims
@@ -235,18 +213,14 @@ fn free_address(claims: &dyn Claims) -> Option<Ipv4Addr> {
     })
 }
 
-/// Gives each port of a NodePort service its number; takes them from other services.
+/// Gives each port of a service that nodes open its number.
 fn allocate_ports(spec: &mut ServiceSpec, before: Option<&ServiceSpec>, claims: &dyn Claims) -> Option<()> {
     let kind = spec.type_.as_deref().unwrap_or_default();
     let wanted =
         kind == "NodePort" || (kind == "LoadBalancer" && spec.allocate_load_balancer_node_ports != Some(false));
     let mut taken: HashSet<i32> = spec.ports.iter().flatten().filter_map(|port| port.node_port).collect();
     for port in spec.ports.iter_mut().flatten() {
-        if !wanted {
-            port.node_port = None;
-            continue;
-        }
-        if port.node_port.is_some_and(|number| number != 0) {
+        if !wanted || port.node_port.is_some_and(|number| number != 0) {
             continue;
         }
         let same = |old: &&ServicePort| old.port == port.port && old.protocol == port.protocol;
@@ -259,48 +233,25 @@ fn allocate_ports(spec: &mut ServiceSpec, before: Option<&ServiceSpec>, claims: 
     Some(())
 }
 
+/// A balancer that keeps traffic on the node asks each node at this port whether it has endpoints.
+fn allocate_health_check(spec: &mut ServiceSpec, before: Option<&ServiceSpec>, claims: &dyn Claims) -> Option<()> {
+    if !rules::needs_health_check(spec) {
+        return Some(());
+    }
+    let set = |spec: &ServiceSpec| spec.health_check_node_port.filter(|number| *number != 0);
+    if let Some(number) = set(spec).or_else(|| before.and_then(set)) {
+        spec.health_check_node_port = Some(number);
+        return Some(());
+    }
+    let taken = spec.ports.iter().flatten().filter_map(|port| port.node_port).collect();
+    spec.health_check_node_port = Some(free_port("TCP", &taken, claims)?);
+    Some(())
+}
+
 fn free_port(protocol: &str, taken: &HashSet<i32>, claims: &dyn Claims) -> Option<i32> {
     let count = NODE_PORTS.end() - NODE_PORTS.start() + 1;
     let start = i32::try_from(claims.random(usize::try_from(count).ok()?)).ok()?;
     (0..count)
         .map(|step| NODE_PORTS.start() + (start + step) % count)
         .find(|number| !taken.contains(number) && claims.is_free(&format!("nodeport/{protocol}/{number}")))
-}
-
-fn validate_ports(ports: &[ServicePort], errs: &mut FieldErrors) {
-    let (mut names, mut numbers) = (HashSet::new(), HashSet::new());
-    for (index, port) in ports.iter().enumerate() {
-        let path = |field: &str| format!("spec.ports[{index}].{field}");
-        match port.name.as_deref().unwrap_or_default() {
-            "" if ports.len() > 1 => errs.required(path("name"), ""),
-            "" => {}
-            name => {
-                label_problems(name).into_iter().for_each(|why| errs.invalid(path("name"), name, why));
-                if !names.insert(name) {
-                    errs.duplicate(path("name"), name);
-                }
-            }
-        }
-        if !(1..=65_535).contains(&port.port) {
-            errs.invalid(path("port"), port.port, "must be between 1 and 65535, inclusive");
-        }
-        let protocol = port.protocol.as_deref().unwrap_or_default();
-        if !["SCTP", "TCP", "UDP"].contains(&protocol) {
-            errs.not_supported(path("protocol"), protocol, &["SCTP", "TCP", "UDP"]);
-        }
-        if let Some(IntOrString::Int(number)) = port.target_port
-            && !(1..=65_535).contains(&number)
-        {
-            errs.invalid(path("targetPort"), number, "must be between 1 and 65535, inclusive");
-        }
-        if let Some(number) = port.node_port
-            && !NODE_PORTS.contains(&number)
-        {
-            let why = "provided port is not in the valid range. The range of valid ports is 30000-32767";
-            errs.invalid(path("nodePort"), number, why);
-        }
-        if !numbers.insert((protocol, port.port)) {
-            errs.duplicate(format!("spec.ports[{index}]"), format!("{protocol}/{}", port.port));
-        }
-    }
 }

@@ -19,6 +19,14 @@ pub(crate) const fn number(title: &'static str) -> ColumnHead {
     ColumnHead { title, kind: "integer", format: "", wide: false }
 }
 
+/// A column of yes and no that is always shown.
+pub(crate) const fn boolean(title: &'static str) -> ColumnHead {
+    ColumnHead { title, kind: "boolean", format: "", wide: false }
+}
+
+/// The second column of kinds for which upstream has no columns of their own; its cell is the moment itself.
+pub(crate) const CREATED_AT: ColumnHead = ColumnHead { title: "Created At", kind: "date", format: "", wide: false };
+
 /// The first column.
 pub(crate) const NAME: ColumnHead = ColumnHead { title: "Name", kind: "string", format: "name", wide: false };
 

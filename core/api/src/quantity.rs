@@ -101,6 +101,12 @@ impl Quantity {
         self.nanos == 0
     }
 
+    /// Whether nothing is left after the decimal point.
+    #[must_use]
+    pub fn is_whole(self) -> bool {
+        self.nanos % NANOS == 0
+    }
+
     /// Whether this is less than nothing.
     #[must_use]
     pub fn is_negative(self) -> bool {

@@ -6,7 +6,7 @@
 use corten_api::names::Names;
 use corten_api::status::Status;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::rules::{Rule, missing, quoted};
 use super::{Attributes, Authorizer, MASTERS, Resource, RoleRef, forbidden};
@@ -95,7 +95,12 @@ impl Write<'_> {
         let found = self.authorizer.policy(|policy| policy.role(&role, namespace).cloned());
         match found {
             Ok(rules) => self.holds(&rules),
-            Err(why) => Err(Status::failure(404, "NotFound", why)),
+            Err(why) => {
+                let mut status = Status::failure(404, "NotFound", why);
+                let kind = resource.trim_end_matches('s');
+                status.details = Some(json!({"name": role.name, "group": GROUP, "kind": kind}));
+                Err(status)
+            }
         }
     }
 

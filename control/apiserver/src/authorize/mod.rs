@@ -9,6 +9,7 @@ mod attributes;
 pub(crate) mod escalation;
 mod policy;
 pub(crate) mod rules;
+pub(crate) mod signers;
 
 use std::sync::{PoisonError, RwLock};
 

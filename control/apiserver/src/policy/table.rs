@@ -187,4 +187,49 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn whatever_upstream_grants_by_default_is_granted() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let beside = |root: &std::path::Path| root.join("shared/data/rbac");
+        let Some(folder) = root.ancestors().skip(2).map(beside).find(|folder| folder.is_dir()) else {
+            eprintln!("skipped: there is no reference data (../shared/data/rbac)");
+            return;
+        };
+        let ours = presets();
+        let mut lacking = Vec::new();
+        for file in ["cluster-roles", "namespace-roles", "cluster-role-bindings", "namespace-role-bindings"] {
+            let text = std::fs::read_to_string(folder.join(format!("{file}.yaml"))).expect("the reference can be read");
+            let list: Value = serde_saphyr::from_str(&text).expect("YAML");
+            for theirs in list["items"].as_array().into_iter().flatten() {
+                let metadata = &theirs["metadata"];
+                let own = ours.iter().find(|own| {
+                    metadata["name"] == *own.name
+                        && metadata["namespace"].as_str() == own.namespace.as_deref()
+                        && theirs["kind"] == own.kind()
+                });
+                let Some(own) = own else {
+                    lacking.push(format!("{} {}", theirs["kind"], metadata["name"]));
+                    continue;
+                };
+                for (key, value) in metadata["labels"].as_object().into_iter().flatten() {
+                    assert_eq!(own.labels().get(key), Some(value), "{}", own.name);
+                }
+                match &own.entry {
+                    Entry::Role { rules, .. } => {
+                        let theirs: Option<Vec<Rule>> = serde_json::from_value(theirs["rules"].clone()).expect("rules");
+                        let missing = crate::authorize::rules::missing(rules, &theirs.unwrap_or_default());
+                        lacking.extend(missing.iter().map(|line| format!("{}: {line}", own.name)));
+                    }
+                    Entry::Binding { role, subjects } => {
+                        assert_eq!(theirs["roleRef"], json!(role), "{}", own.name);
+                        let missing = theirs["subjects"].as_array().into_iter().flatten();
+                        let missing = missing.filter(|subject| !subjects.contains(subject));
+                        lacking.extend(missing.map(|subject| format!("{}: {subject}", own.name)));
+                    }
+                }
+            }
+        }
+        assert_eq!(lacking.join("\n"), "");
+    }
 }

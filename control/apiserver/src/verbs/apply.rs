@@ -132,7 +132,7 @@ async fn write(
         let change = |old: &Value| {
             let mut live = if kind.is_view() { kind.to_served(old.clone())? } else { old.clone() };
             let managers = managed::take(&mut live);
-            let Applied { mut object, managers } = run(Some(&live), Managers::stored(managers.as_ref()))?;
+            let Applied { mut object, managers } = run(Some(&live), Managers::stored(managers))?;
             let metadata = objects::metadata(&mut object);
             match &version {
                 Some(version) => drop(metadata.insert("resourceVersion".to_owned(), version.clone())),

@@ -43,7 +43,7 @@ pub(crate) async fn create_object(
     let mut object = object;
     let given = managed::take(&mut object);
     let generated = object["metadata"]["name"].as_str().is_none_or(str::is_empty);
-    let (mut claimed, mut drawn) = (None, String::new());
+    let (mut claimed, mut turn, mut drawn) = (None, None, String::new());
     for _ in 0..ATTEMPTS {
         let object = prepared(server, kind, namespace, object.clone())?;
         // Defaults are the client's choice; what admission and the kind decide below is nobody's.
@@ -54,20 +54,16 @@ pub(crate) async fn create_object(
             _ => given.clone(),
         };
         let snapshot = server.store().snapshot();
-        admission::namespace_exists(
-            &snapshot,
-            kind,
-            namespace,
-            object["metadata"]["name"].as_str().unwrap_or_default(),
-        )?;
-        let mut object = admission::mutate(&snapshot, kind, namespace, object, user)?;
+        let attempt = admission::Attempt { snapshot: &snapshot, kind, namespace, old: None, told: &write.told };
+        admission::begin(&attempt, &object)?;
+        let mut object = admission::admit(&attempt, object)?;
         legacy_tokens::fill(server, &snapshot, kind, namespace, &mut object)?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let key = storage::key(kind.storage(), namespace, &name);
         let is_there = snapshot.get(&key).is_some();
         let cx = WriteContext {
             now: server.clock().now(),
-            claims: &FreeIn { snapshot, server },
+            claims: &FreeIn { snapshot: snapshot.clone(), server },
             user: Some(user.requester()),
             warnings: &write.told,
         };
@@ -81,17 +77,26 @@ pub(crate) async fn create_object(
             }
             return Err(Status::already_exists(names, &name));
         }
+        admission::validate(&attempt, &object)?;
+        admission::quota::count(&attempt, &mut object);
+        let charges = admission::quota::charges(&attempt, Some(&object))?;
         if write.dry_run {
             return Ok(storage::encode(&object)?.0);
+        }
+        if !charges.is_empty() && turn.is_none() {
+            turn = Some(server.turn().await);
+            continue;
         }
         let lease = match kind.time_to_live() {
             Some(time) => server.lease(time).await.map_err(storage::refused)?,
             None => 0,
         };
-        match storage::commit(server.store(), Commit { kind, key, old: None, new: Some(&object), lease }).await? {
+        let commit = Commit { kind, key, old: None, new: Some(&object), lease, charges: &charges };
+        match storage::commit(server.store(), commit).await? {
             Committed::Done(Some(entry), _) => return Ok(entry.value),
             Committed::Done(None, _) => return Err(Status::internal("a created object has no entry")),
             Committed::Changed if generated => drawn = name,
+            Committed::Charged => {}
             Committed::Changed => return Err(Status::already_exists(names, &name)),
             Committed::Claimed(claim) => claimed = Some((name, claim)),
         }

@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 use super::update::is_released;
 use super::{dry_run, read};
 use crate::body::Answer;
-use crate::negotiate;
 use crate::objects::{self, Warnings};
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
 use crate::storage::{self, Commit, Committed};
+use crate::{admission, negotiate};
 
 const ATTEMPTS: u32 = 16;
 /// Namespaces that every cluster has, as upstream's admission guards them.
@@ -195,6 +195,7 @@ pub(crate) async fn delete_object(
     if names.kind == "Namespace" && UNDYING.contains(&name) {
         return Err(Status::forbidden(names, name, "this namespace may not be deleted"));
     }
+    let (mut turn, told) = (None, corten_kinds::Warnings::default());
     for _ in 0..ATTEMPTS {
         let snapshot = server.store().snapshot();
         let entry = snapshot.get(&key).cloned().ok_or_else(|| Status::not_found(names, name))?;
@@ -206,10 +207,11 @@ pub(crate) async fn delete_object(
                     old: Some((&Value::Null, entry.mod_revision)),
                     new: None,
                     lease: 0,
+                    charges: &[],
                 };
                 match storage::commit(server.store(), commit).await? {
                     Committed::Done(..) => return Ok(Deleted::Gone(entry.value)),
-                    Committed::Changed | Committed::Claimed(_) => continue,
+                    Committed::Changed | Committed::Charged | Committed::Claimed(_) => continue,
                 }
             }
             old => old?,
@@ -222,13 +224,19 @@ pub(crate) async fn delete_object(
         if options.dry_run {
             return Ok(if new.is_some() { Deleted::Marked(entry.value) } else { Deleted::Gone(entry.value) });
         }
-        let commit =
-            Commit { kind, key: key.clone(), old: Some((&old, entry.mod_revision)), new: new.as_ref(), lease: 0 };
+        let attempt = admission::Attempt { snapshot: &snapshot, kind, namespace, old: Some(&old), told: &told };
+        let charges = admission::quota::charges(&attempt, new.as_ref())?;
+        if !charges.is_empty() && turn.is_none() {
+            turn = Some(server.turn().await);
+            continue;
+        }
+        let (before, charges) = (Some((&old, entry.mod_revision)), charges.as_slice());
+        let commit = Commit { kind, key: key.clone(), old: before, new: new.as_ref(), lease: 0, charges };
         match storage::commit(server.store(), commit).await? {
             Committed::Done(Some(entry), _) => return Ok(Deleted::Marked(entry.value)),
             Committed::Done(None, revision) => return Ok(Deleted::Gone(storage::restamped(&entry, revision))),
             Committed::Changed if options.version.is_some() => return Err(Status::modified(names, name)),
-            Committed::Changed | Committed::Claimed(_) => {}
+            Committed::Changed | Committed::Charged | Committed::Claimed(_) => {}
         }
     }
     Err(Status::modified(names, name))

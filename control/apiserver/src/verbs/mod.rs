@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use corten_api::names::Scope;
 use corten_api::status::Status;
+use corten_kinds::Subresource;
 use http::Method;
 
 use crate::body::Answer;
@@ -53,6 +54,8 @@ impl<'a> Write<'a> {
 pub(crate) fn verb(request: &Request, target: &Target) -> Result<&'static str, Status> {
     let watched = target.watch || request.query.flag("watch");
     Ok(match (&request.method, &target.name, target.subresource) {
+        (&Method::HEAD, _, Some(Subresource::Proxy)) => "get",
+        (&Method::OPTIONS, _, Some(Subresource::Proxy)) => "options",
         (&Method::GET, None, None) if watched => "watch",
         (&Method::GET, Some(_), None) if watched => "watch",
         (&Method::GET, None, _) => "list",

@@ -1,7 +1,6 @@
 //! update and patch: one read-modify-write, the new object given or computed.
 
 use bytes::Bytes;
-use corten_api::apply::Managers;
 use corten_api::codec::{self, Findings};
 use corten_api::names::Names;
 use corten_api::patch::{PatchError, json_patch, merge_patch, strategic_merge_patch};
@@ -14,15 +13,15 @@ use serde_json::{Value, json};
 use super::Write;
 use super::apply::apply;
 use super::create::{create_object, taken};
-use crate::authorize::{self, escalation};
+use crate::authorize::{self, escalation, signers};
 use crate::body::Answer;
 use crate::managed::{self, Tracking, Writer};
-use crate::negotiate;
 use crate::objects::{self, Warnings};
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::{FreeIn, Server};
 use crate::storage::{self, Commit, Committed};
+use crate::{admission, negotiate};
 
 /// How often a patch is computed anew because the object changed meanwhile.
 const ATTEMPTS: u32 = 16;
@@ -100,6 +99,7 @@ pub(crate) async fn change_object(
     let kind = target.kind;
     let (names, name) = (kind.names(), target.name.as_deref().unwrap_or_default());
     let key = storage::key(kind.storage(), target.namespace.as_deref(), name);
+    let mut turn = None;
     for _ in 0..ATTEMPTS {
         let snapshot = server.store().snapshot();
         let Some(entry) = snapshot.get(&key).cloned() else { return Err(Status::not_found(names, name)) };
@@ -112,7 +112,12 @@ pub(crate) async fn change_object(
         }
         keep_metadata(kind, target, &old, &mut new)?;
         let (before, given) = (managed::take(&mut old), managed::take(&mut new));
-        let claims = &FreeIn { snapshot, server };
+        let namespace = target.namespace.as_deref();
+        let attempt = admission::Attempt { snapshot: &snapshot, kind, namespace, old: Some(&old), told: &write.told };
+        if what == Change::Object {
+            new = admission::admit(&attempt, new)?;
+        }
+        let claims = &FreeIn { snapshot: snapshot.clone(), server };
         let user = Some(write.user.requester());
         let cx = WriteContext { now: server.clock().now(), claims, user, warnings: &write.told };
         let mut new = match what {
@@ -123,11 +128,19 @@ pub(crate) async fn change_object(
         };
         warnings.extend(write.told.take());
         escalation::check(server.authorizer(), write.user, kind.stored(), Some(&old), &new)?;
-        let managers = managed::changed(server, kind, write.tracking, before.as_ref(), given.as_ref(), (&old, &new));
+        signers::check(server.authorizer(), write.user, kind.stored(), what, (&old, &new))?;
+        let (managers, others) = managed::changed(server, kind, write.tracking, before, given, (&old, &new));
         // Both have the resourceVersion of the old one, so that this tells whether anything changed.
-        if old == new && Managers::same(before.as_ref(), managers.as_ref()) {
+        if !others && old == new {
             return Ok((entry.value, warnings));
         }
+        if what == Change::Object {
+            admission::validate(&attempt, &new)?;
+            admission::quota::count(&attempt, &mut new);
+        }
+        warnings.extend(write.told.take());
+        let ends = is_released(kind, &new);
+        let charges = admission::quota::charges(&attempt, (!ends).then_some(&new))?;
         managed::put(&mut new, managers);
         if write.dry_run {
             let (bytes, at) = storage::encode(&new)?;
@@ -135,7 +148,10 @@ pub(crate) async fn change_object(
             let stamped = [&bytes[..at], entry.mod_revision.to_string().as_bytes(), &bytes[at..]].concat();
             return Ok((stamped.into(), warnings));
         }
-        let ends = is_released(kind, &new);
+        if !charges.is_empty() && turn.is_none() {
+            turn = Some(server.turn().await);
+            continue;
+        }
         let lease = match kind.time_to_live() {
             Some(time) => server.lease(time).await.map_err(storage::refused)?,
             None => 0,
@@ -146,13 +162,14 @@ pub(crate) async fn change_object(
             old: Some((&old, entry.mod_revision)),
             new: (!ends).then_some(&new),
             lease,
+            charges: &charges,
         };
         match storage::commit(server.store(), commit).await? {
             Committed::Done(Some(entry), _) => return Ok((entry.value, warnings)),
             Committed::Done(None, revision) => return Ok((storage::restamped(&entry, revision), warnings)),
             // Once more, on what is there now: a version that the client demands is found wanting then, and one that a
             // JSON patch only carried along with the object is not.
-            Committed::Changed => {}
+            Committed::Changed | Committed::Charged => {}
             Committed::Claimed(claim) => return Err(taken(kind, name, &claim)),
         }
     }

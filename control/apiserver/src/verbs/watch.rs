@@ -1,5 +1,6 @@
 //! watch.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ use crate::watch_events::{Events, Seen};
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// How long a watch lasts at least if the client does not say; up to twice that, as upstream.
 const LEAST_TIME: u64 = 1800;
+/// Objects of the state that are looked up at a time.
+const FOUND: usize = 256;
 /// Longer times than a year are as good as a year, and can be added to any moment.
 const MOST_TIME: u64 = 365 * 86_400;
 
@@ -80,6 +83,7 @@ pub(super) async fn watch(server: &Arc<Server>, request: &Request, target: Targe
             prefix: prefix.clone(),
             // Without objects to show there is nothing to walk.
             next: shows_state.then(|| prefix.clone()),
+            found: VecDeque::new(),
             tells_end: initial && stream.bookmarks,
         });
         snapshot.revision()
@@ -126,6 +130,8 @@ struct State {
     prefix: Bytes,
     /// The first key of the rest; `None` at the end.
     next: Option<Bytes>,
+    /// What comes before the rest: finding a revision again costs something.
+    found: VecDeque<Bytes>,
     /// Whether a bookmark says where the state ends.
     tells_end: bool,
 }
@@ -183,30 +189,39 @@ impl Stream {
 
     /// Shows a piece of the state.
     fn show_state(&mut self) {
-        let Some(state) = &mut self.state else { return };
-        if let Some(start) = state.next.take() {
-            let snapshot = match self.server.store().snapshot_at(state.revision) {
-                Ok(snapshot) => snapshot,
-                Err(error) => return self.error(&unreadable(&error)),
-            };
-            for (key, entry) in snapshot.range(start..).take_while(|(key, _)| key.starts_with(&state.prefix)) {
-                if self.events.is_full() {
-                    state.next = Some(key.clone());
-                    break;
+        let shown = self.state.take().map(|state| self.show(state));
+        match shown {
+            Some(Ok(rest)) => self.state = rest,
+            Some(Err(status)) => self.error(&status),
+            None => {}
+        }
+    }
+
+    /// Shows a piece of the state, and tells the rest.
+    fn show(&mut self, mut state: State) -> Result<Option<State>, Status> {
+        while !self.events.is_full() {
+            if let Some(object) = state.found.pop_front() {
+                self.events.object("ADDED", &object)?;
+            } else if let Some(start) = state.next.take() {
+                let snapshot = self.server.store().snapshot_at(state.revision).map_err(|error| unreadable(&error))?;
+                let here = snapshot.range(start..).take_while(|(key, _)| key.starts_with(&state.prefix));
+                for (key, entry) in here {
+                    if state.found.len() == FOUND {
+                        state.next = Some(key.clone());
+                        break;
+                    }
+                    if self.filter.matches(&entry.value) {
+                        state.found.push_back(entry.value.clone());
+                    }
                 }
-                if self.filter.matches(&entry.value)
-                    && let Err(status) = self.events.object("ADDED", &entry.value)
-                {
-                    return self.error(&status);
+            } else {
+                if state.tells_end {
+                    self.events.bookmark(state.revision, true);
                 }
+                return Ok(None);
             }
         }
-        if state.next.is_none() {
-            if state.tells_end {
-                self.events.bookmark(state.revision, true);
-            }
-            self.state = None;
-        }
+        Ok(Some(state))
     }
 
     fn changes(&mut self, events: &[Event]) {

@@ -18,16 +18,33 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-struct NoNodes;
+/// Nothing is reached.
+pub(crate) struct NoNodes;
 
 #[async_trait]
 impl NodeDialer for NoNodes {
     async fn dial(&self, _node: &Node) -> io::Result<Box<dyn NodeStream>> {
         Err(io::Error::other("there are no nodes"))
     }
+}
+
+/// An empty store and new keys.
+async fn fresh() -> (Store, Arc<Pki>) {
+    let clock = Clock::system();
+    let options =
+        Options { dir: None, history: Duration::from_secs(3600), history_bytes: 16 << 20, clock: clock.clone() };
+    let store = Store::open(options).await.expect("a store");
+    let options = PkiOptions {
+        node_name: "n".to_owned(),
+        addresses: vec![IpAddr::from([127, 0, 0, 1])],
+        service_address: IpAddr::from([10, 43, 0, 1]),
+        names: vec![],
+    };
+    (store, Arc::new(Pki::ephemeral(&options, clock.now()).expect("keys")))
 }
 
 /// A server without nodes.
@@ -39,23 +56,15 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) async fn new() -> Self {
-        let clock = Clock::system();
-        let options =
-            Options { dir: None, history: Duration::from_secs(3600), history_bytes: 16 << 20, clock: clock.clone() };
-        let store = Store::open(options).await.expect("a store");
-        let address = IpAddr::from([127, 0, 0, 1]);
-        let options = PkiOptions {
-            node_name: "n".to_owned(),
-            addresses: vec![address],
-            service_address: IpAddr::from([10, 43, 0, 1]),
-            names: vec![],
-        };
-        let pki = Arc::new(Pki::ephemeral(&options, clock.now()).expect("keys"));
-        Self::over(store, pki).await
+        Self::with(None, NoNodes).await
     }
 
-    /// A server over a store that may hold a cluster already.
-    pub(crate) async fn over(store: Store, pki: Arc<Pki>) -> Self {
+    /// A server that reaches nodes and pods by this dialer, over a store that may hold a cluster already.
+    pub(crate) async fn with(cluster: Option<(Store, Arc<Pki>)>, dialer: impl NodeDialer) -> Self {
+        let (store, pki) = match cluster {
+            Some(cluster) => cluster,
+            None => fresh().await,
+        };
         let config = Config {
             store: store.clone(),
             clock: Clock::system(),
@@ -65,7 +74,7 @@ impl Api {
             node_address: IpAddr::from([127, 0, 0, 1]),
             port: 6443,
             pki: Arc::clone(&pki),
-            dialer: Arc::new(NoNodes),
+            dialer: Arc::new(dialer),
         };
         Self { server: Server::new(config).await.expect("a server"), store, pki }
     }
@@ -148,8 +157,8 @@ impl Api {
 }
 
 impl Listening {
-    /// The code with which a list of nodes is answered; empty if the handshake was refused.
-    pub(crate) async fn ask(&self, credentials: Option<&Credentials>, token: Option<&str>) -> String {
+    /// A connection as whoever the credentials are of.
+    pub(crate) async fn connect(&self, credentials: Option<&Credentials>) -> TlsStream<tokio::net::TcpStream> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.ca.as_bytes()).expect("a certificate")).expect("added");
         let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -166,7 +175,12 @@ impl Listening {
         };
         let stream = tokio::net::TcpStream::connect(self.address).await.expect("connects");
         let name = ServerName::try_from("localhost").expect("a name");
-        let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS");
+        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS")
+    }
+
+    /// The code with which a list of nodes is answered; empty if the handshake was refused.
+    pub(crate) async fn ask(&self, credentials: Option<&Credentials>, token: Option<&str>) -> String {
+        let mut stream = self.connect(credentials).await;
         let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
         let request = format!("GET /api/v1/nodes HTTP/1.1\r\nHost: x\r\n{token}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("sent");

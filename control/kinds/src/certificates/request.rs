@@ -38,7 +38,7 @@ pub(super) fn certificates_problem(bytes: &[u8]) -> Option<String> {
             return Some(format!("only CERTIFICATE PEM blocks are allowed, found {:?}", block.label));
         }
         match x509_parser::certificate::X509Certificate::from_der(&block.contents) {
-            Ok((rest, _)) if rest.is_empty() => count += 1,
+            Ok((&[], _)) => count += 1,
             Ok(_) => {
                 return Some("found multiple certificates in a CERTIFICATE PEM block, expected exactly 1".to_owned());
             }

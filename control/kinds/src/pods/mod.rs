@@ -1,11 +1,19 @@
 //! Pods: containers that live and die together.
 
 mod columns;
+mod containers;
 mod defaults;
+mod env;
 mod paths;
+mod probes;
+mod resources;
+mod scheduling;
+mod security;
 pub(crate) mod template;
 mod update;
 mod validate;
+mod volumes;
+mod warnings;
 
 use corten_api::api::core::v1::{Pod, PodSpec, PodStatus};
 use corten_api::field::FieldErrors;
@@ -17,6 +25,8 @@ use serde_json::Value;
 
 use crate::kind::{Kind, at, plain};
 use crate::{ColumnHead, Deletion, Subresource, WriteContext};
+
+pub(crate) use scheduling::toleration;
 
 pub(crate) struct Pods;
 
@@ -42,6 +52,7 @@ impl Kind for Pods {
         Subresource::PortForward,
         Subresource::EphemeralContainers,
         Subresource::Resize,
+        Subresource::Proxy,
     ];
     const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = columns::COLUMNS;
@@ -62,7 +73,7 @@ impl Kind for Pods {
     }
 
     fn default(pod: &mut Pod) {
-        defaults::pod_spec(pod.spec.get_or_insert_default());
+        defaults::pod(pod.spec.get_or_insert_default());
     }
 
     fn prepare(new: &mut Pod, old: Option<&Pod>, _cx: &WriteContext<'_>) -> Result<(), Status> {
@@ -78,8 +89,50 @@ impl Kind for Pods {
     fn validate(pod: &Pod, old: Option<&Pod>, errs: &mut FieldErrors) {
         let Some(spec) = &pod.spec else { return errs.required("spec", "") };
         match old.and_then(|old| old.spec.as_ref()) {
-            None => validate::pod_spec(spec, "spec", errs),
+            None => {
+                validate::pod_spec(spec, "spec", errs);
+                validate::new_pod(spec, errs);
+            }
             Some(before) => update::validate(spec, before, errs),
+        }
+        mirror(pod, old, errs);
+    }
+
+    fn warnings(pod: &Pod, old: Option<&Pod>) -> Vec<String> {
+        warnings::pod(pod, old)
+    }
+
+    fn part(part: Subresource, new: &Pod, old: &Pod, _cx: &WriteContext<'_>) -> Result<Option<Pod>, Status> {
+        let mut pod = Pod { metadata: new.metadata.clone(), ..old.clone() };
+        match part {
+            Subresource::EphemeralContainers => {
+                let spec = pod.spec.get_or_insert_default();
+                spec.ephemeral_containers = new.spec.as_ref().and_then(|spec| spec.ephemeral_containers.clone());
+            }
+            Subresource::Resize => pod.spec = new.spec.clone(),
+            _ => return Ok(None),
+        }
+        defaults::pod(pod.spec.get_or_insert_default());
+        Ok(Some(pod))
+    }
+
+    fn validate_part(part: Subresource, new: &Pod, old: &Pod, errs: &mut FieldErrors) {
+        let (Some(spec), Some(before)) = (&new.spec, &old.spec) else { return };
+        let is_static = |pod: &Pod| pod.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(MIRROR));
+        match part {
+            Subresource::EphemeralContainers if is_static(old) => {
+                errs.forbidden("", "static pods do not support ephemeral containers");
+            }
+            Subresource::EphemeralContainers => {
+                validate::pod_spec(spec, "spec", errs);
+                update::validate_ephemeral(spec, before, errs);
+            }
+            Subresource::Resize if is_static(old) => errs.forbidden("metadata", "static pods cannot be resized"),
+            Subresource::Resize => {
+                validate::pod_spec(spec, "spec", errs);
+                update::validate_resize(spec, before, (qos_class(spec), qos_class(before)), errs);
+            }
+            _ => {}
         }
     }
 
@@ -113,6 +166,25 @@ impl Kind for Pods {
             ("spec.hostNetwork", text) if text.is_empty() => "false".to_owned(),
             (_, text) => text,
         }
+    }
+}
+
+/// Says that a pod is the image of one that a node runs on its own.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+fn mirror(pod: &Pod, old: Option<&Pod>, errs: &mut FieldErrors) {
+    let mark = |pod: &Pod| pod.metadata.annotations.as_ref().and_then(|all| all.get(MIRROR).cloned());
+    let path = format!("metadata.annotations[{MIRROR}]");
+    let placed = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()).is_some_and(|name| !name.is_empty());
+    match (mark(pod), old.map(mark)) {
+        (Some(value), None) if !placed => {
+            errs.invalid(path, value, "must set spec.nodeName if mirror pod annotation is set");
+        }
+        (Some(_), Some(None)) => errs.forbidden(path, "may not add mirror pod annotation"),
+        (after, Some(Some(before))) if after.as_ref() != Some(&before) => {
+            errs.forbidden(path, "may not remove or update mirror pod annotation");
+        }
+        _ => {}
     }
 }
 

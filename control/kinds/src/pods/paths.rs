@@ -5,8 +5,10 @@
 use corten_api::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Volume, VolumeMount, VolumeProjection};
 use corten_api::field::FieldErrors;
 
+use super::env;
+
 /// A path that leads down from where it starts.
-fn descending(value: &str, path: &str, errs: &mut FieldErrors) {
+pub(super) fn descending(value: &str, path: &str, errs: &mut FieldErrors) {
     if value.starts_with('/') {
         errs.invalid(path, value, "must be a relative path");
     }
@@ -16,7 +18,7 @@ fn descending(value: &str, path: &str, errs: &mut FieldErrors) {
 }
 
 /// A path of a file in a volume that is made of parts. Names that begin with two dots are for the volume's own use.
-fn file(value: &str, path: &str, errs: &mut FieldErrors) {
+pub(super) fn file(value: &str, path: &str, errs: &mut FieldErrors) {
     if value.is_empty() {
         return errs.required(path, "");
     }
@@ -86,6 +88,17 @@ fn items(items: Option<&[KeyToPath]>, path: &str, errs: &mut FieldErrors) {
 
 fn facts(items: Option<&[DownwardAPIVolumeFile]>, path: &str, errs: &mut FieldErrors) {
     for (index, item) in items.unwrap_or_default().iter().enumerate() {
-        file(&item.path, &format!("{path}.items[{index}].path"), errs);
+        let path = format!("{path}.items[{index}]");
+        file(&item.path, &format!("{path}.path"), errs);
+        match (&item.field_ref, &item.resource_field_ref) {
+            (Some(_), Some(_)) => {
+                errs.invalid(path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously");
+            }
+            (Some(field), None) => env::file_field_ref(field, &format!("{path}.fieldRef"), errs),
+            (None, Some(resource)) => {
+                env::resource_ref(resource, true, &format!("{path}.resourceFieldRef"), errs);
+            }
+            (None, None) => errs.required(path, "one of fieldRef and resourceFieldRef is required"),
+        }
     }
 }

@@ -4,63 +4,73 @@
 
 use std::collections::HashSet;
 
-use corten_api::IntOrString;
-use corten_api::api::core::v1::{Container, ContainerPort, EnvVar, HTTPGetAction, PodSpec, Probe, Toleration, Volume};
+use corten_api::api::core::v1::{PodDNSConfig, PodResourceClaim, PodSpec};
 use corten_api::field::FieldErrors;
 use corten_api::label;
-use corten_api::quantity::Quantity;
 
-use super::paths;
+use super::{containers, resources, scheduling, security, volumes};
 use crate::meta::label_problems;
+use crate::net;
+use crate::selectors::invalid_json;
 
-pub(super) fn pod_spec(spec: &PodSpec, path: &str, errs: &mut FieldErrors) {
-    let volumes = volumes(spec.volumes.as_deref().unwrap_or_default(), path, errs);
-    let mut names = HashSet::new();
-    if spec.containers.is_empty() {
-        errs.required(format!("{path}.containers"), "");
-    }
-    for (index, container) in spec.containers.iter().enumerate() {
-        self::container(container, &format!("{path}.containers[{index}]"), &volumes, &mut names, errs);
-        if container.restart_policy.is_some() && container.restart_policy.as_deref() == Some("") {
-            errs.not_supported(
-                format!("{path}.containers[{index}].restartPolicy"),
-                "",
-                &["Always", "Never", "OnFailure"],
-            );
+/// The spec of a pod, or of its template.
+pub(crate) fn pod_spec(spec: &PodSpec, path: &str, errs: &mut FieldErrors) {
+    let at = |field: &str| format!("{path}.{field}");
+    let volumes = volumes::validate(spec.volumes.as_deref().unwrap_or_default(), &at("volumes"), errs);
+    let claims = claims(spec.resource_claims.as_deref().unwrap_or_default(), &at("resourceClaims"), errs);
+    let pod = containers::Pod { spec, volumes: &volumes, claims: &claims };
+    containers::validate(&pod, path, errs);
+    resources::pod(spec, path, errs);
+    words(spec, path, errs);
+    names(spec, path, errs);
+    crate::meta::labels(spec.node_selector.iter().flatten(), &at("nodeSelector"), errs);
+    security::pod(spec, path, errs);
+    scheduling::validate(spec, path, errs);
+    dns(spec.dns_config.as_ref(), spec.dns_policy.as_deref(), &at("dnsConfig"), errs);
+    gates(spec, path, errs);
+    for (index, alias) in spec.host_aliases.iter().flatten().enumerate() {
+        net::address(&alias.ip, &at(&format!("hostAliases[{index}].ip")), errs);
+        for (place, host) in alias.hostnames.iter().flatten().enumerate() {
+            let path = at(&format!("hostAliases[{index}].hostnames[{place}]"));
+            label::subdomain_problems(host).into_iter().for_each(|why| errs.invalid(&path, host, why));
         }
     }
-    for (index, container) in spec.init_containers.iter().flatten().enumerate() {
-        let path = format!("{path}.initContainers[{index}]");
-        self::container(container, &path, &volumes, &mut names, errs);
-        if container.restart_policy.as_deref() == Some("Always") {
-            continue;
-        }
-        for (field, present) in [
-            ("livenessProbe", container.liveness_probe.is_some()),
-            ("readinessProbe", container.readiness_probe.is_some()),
-            ("startupProbe", container.startup_probe.is_some()),
-        ] {
-            if present {
-                errs.forbidden(
-                    format!("{path}.{field}"),
-                    "may not be set for init containers without restartPolicy=Always",
-                );
-            }
-        }
+    if let Some(seconds) = spec.active_deadline_seconds.filter(|seconds| !(1..=i64::from(i32::MAX)).contains(seconds)) {
+        errs.invalid(at("activeDeadlineSeconds"), seconds, "must be between 1 and 2147483647, inclusive");
     }
+    resources::overhead(spec.overhead.as_ref(), &at("overhead"), errs);
+    security::system(spec, path, errs);
+}
+
+/// What holds for new pods but not for templates.
+pub(super) fn new_pod(spec: &PodSpec, errs: &mut FieldErrors) {
+    if spec.ephemeral_containers.as_ref().is_some_and(|list| !list.is_empty()) {
+        errs.forbidden("spec.ephemeralContainers", "cannot be set on create");
+    }
+    let gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
+    if gated && spec.node_name.as_ref().is_some_and(|name| !name.is_empty()) {
+        errs.forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared");
+    }
+}
+
+fn words(spec: &PodSpec, path: &str, errs: &mut FieldErrors) {
+    let one_of = containers::one_of;
     one_of(spec.restart_policy.as_deref(), &["Always", "OnFailure", "Never"], &format!("{path}.restartPolicy"), errs);
     let dns = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     one_of(spec.dns_policy.as_deref(), &dns, &format!("{path}.dnsPolicy"), errs);
-    if let Some(seconds) = spec.active_deadline_seconds.filter(|seconds| !(1..=i64::from(i32::MAX)).contains(seconds)) {
-        errs.invalid(format!("{path}.activeDeadlineSeconds"), seconds, "must be between 1 and 2147483647, inclusive");
+    if let Some(policy) = &spec.preemption_policy {
+        let known = ["Never", "PreemptLowerPriority"];
+        one_of(Some(policy), &known, &format!("{path}.preemptionPolicy"), errs);
     }
-    if let Some(seconds) = spec.termination_grace_period_seconds.filter(|seconds| *seconds < 0) {
-        errs.invalid(format!("{path}.terminationGracePeriodSeconds"), seconds, "must be greater than or equal to 0");
-    }
+}
+
+fn names(spec: &PodSpec, path: &str, errs: &mut FieldErrors) {
     for (field, value) in [
-        ("nodeName", &spec.node_name),
         ("serviceAccountName", &spec.service_account_name),
+        ("nodeName", &spec.node_name),
         ("schedulerName", &spec.scheduler_name),
+        ("priorityClassName", &spec.priority_class_name),
+        ("runtimeClassName", &spec.runtime_class_name),
     ] {
         for why in value.iter().filter(|value| !value.is_empty()).flat_map(|value| label::subdomain_problems(value)) {
             errs.invalid(format!("{path}.{field}"), value.as_deref().unwrap_or_default(), why);
@@ -71,281 +81,118 @@ pub(super) fn pod_spec(spec: &PodSpec, path: &str, errs: &mut FieldErrors) {
             errs.invalid(format!("{path}.{field}"), value.as_deref().unwrap_or_default(), why);
         }
     }
-    crate::meta::labels(spec.node_selector.iter().flatten(), &format!("{path}.nodeSelector"), errs);
-    for (index, toleration) in spec.tolerations.iter().flatten().enumerate() {
-        self::toleration(toleration, &format!("{path}.tolerations[{index}]"), errs);
+    if let Some(name) = &spec.hostname_override {
+        let path = format!("{path}.hostnameOverride");
+        if name.len() > 64 {
+            errs.invalid(&path, name, "must be no more than 64 bytes");
+        }
+        label::subdomain_problems(name).into_iter().for_each(|why| errs.invalid(&path, name, why));
+        if spec.set_hostname_as_fqdn == Some(true) {
+            errs.forbidden(&path, "cannot be specified when `setHostnameAsFQDN` is true");
+        }
+        if spec.host_network == Some(true) {
+            errs.forbidden(path, "cannot be specified when `hostNetwork` is true");
+        }
     }
 }
 
-fn one_of(value: Option<&str>, supported: &[&str], path: &str, errs: &mut FieldErrors) {
-    match value {
-        None | Some("") => errs.required(path, ""),
-        Some(value) if !supported.contains(&value) => errs.not_supported(path, value, supported),
-        Some(_) => {}
-    }
-}
-
-/// Names of the volumes that are well-formed enough to be mounted.
-fn volumes<'a>(volumes: &'a [Volume], path: &str, errs: &mut FieldErrors) -> HashSet<&'a str> {
+fn claims<'a>(claims: &'a [PodResourceClaim], path: &str, errs: &mut FieldErrors) -> HashSet<&'a str> {
     let mut names = HashSet::new();
-    for (index, volume) in volumes.iter().enumerate() {
-        let path = format!("{path}.volumes[{index}]");
-        if volume.name.is_empty() {
+    for (index, claim) in claims.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        if claim.name.is_empty() {
             errs.required(format!("{path}.name"), "");
+        } else if !names.insert(claim.name.as_str()) {
+            errs.duplicate(format!("{path}.name"), &claim.name);
+        } else {
+            label_problems(&claim.name)
+                .into_iter()
+                .for_each(|why| errs.invalid(format!("{path}.name"), &claim.name, why));
         }
-        for why in Some(&volume.name).filter(|name| !name.is_empty()).map_or_else(Vec::new, |name| label_problems(name))
-        {
-            errs.invalid(format!("{path}.name"), &volume.name, why);
+        match (&claim.resource_claim_name, &claim.resource_claim_template_name) {
+            (Some(_), Some(_)) => {
+                let why = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+                invalid_json(errs, &path, claim, why);
+            }
+            (None, None) => {
+                let why = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
+                invalid_json(errs, &path, claim, why);
+            }
+            _ => {}
         }
-        if !names.insert(volume.name.as_str()) {
-            errs.duplicate(format!("{path}.name"), &volume.name);
+        for (field, name) in [
+            ("resourceClaimName", &claim.resource_claim_name),
+            ("resourceClaimTemplateName", &claim.resource_claim_template_name),
+        ] {
+            let problems = name.as_ref().map_or_else(Vec::new, |name| label::subdomain_problems(name));
+            problems
+                .into_iter()
+                .for_each(|why| errs.invalid(format!("{path}.{field}"), name.clone().unwrap_or_default(), why));
         }
-        let sources = serde_json::to_value(volume).map_or(0, |value| value.as_object().map_or(0, |map| map.len() - 1));
-        if sources > 1 {
-            errs.forbidden(path.clone(), "may not specify more than 1 volume type");
-        }
-        if let Some(source) = &volume.host_path
-            && source.path.is_empty()
-        {
-            errs.required(format!("{path}.hostPath.path"), "");
-        }
-        if let Some(source) = &volume.host_path
-            && source.path.split('/').any(|part| part == "..")
-        {
-            errs.invalid(format!("{path}.hostPath.path"), &source.path, "must not contain '..'");
-        }
-        if let Some(source) = &volume.config_map
-            && source.name.is_empty()
-        {
-            errs.required(format!("{path}.configMap.name"), "");
-        }
-        if let Some(source) = &volume.secret
-            && source.secret_name.as_deref().is_none_or(str::is_empty)
-        {
-            errs.required(format!("{path}.secret.secretName"), "");
-        }
-        paths::volume(volume, &path, errs);
     }
     names
 }
 
-fn container<'a>(
-    container: &'a Container,
-    path: &str,
-    volumes: &HashSet<&str>,
-    names: &mut HashSet<&'a str>,
-    errs: &mut FieldErrors,
-) {
-    if container.name.is_empty() {
-        errs.required(format!("{path}.name"), "");
-    } else {
-        for why in label_problems(&container.name) {
-            errs.invalid(format!("{path}.name"), &container.name, why);
-        }
-        if !names.insert(&container.name) {
-            errs.duplicate(format!("{path}.name"), &container.name);
-        }
+fn gates(spec: &PodSpec, path: &str, errs: &mut FieldErrors) {
+    for (index, gate) in spec.readiness_gates.iter().flatten().enumerate() {
+        let path = format!("{path}.readinessGates[{index}].conditionType");
+        let problems = label::key_problems(&gate.condition_type);
+        problems.into_iter().for_each(|why| errs.invalid(&path, &gate.condition_type, why));
     }
-    match container.image.as_deref() {
-        None | Some("") => errs.required(format!("{path}.image"), ""),
-        Some(image) if image != image.trim() => {
-            errs.invalid(format!("{path}.image"), image, "must not have leading or trailing whitespace");
-        }
-        Some(_) => {}
-    }
-    ports(container.ports.as_deref().unwrap_or_default(), path, errs);
-    env(container.env.as_deref().unwrap_or_default(), path, errs);
-    let mut targets = HashSet::new();
-    for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
-        let path = format!("{path}.volumeMounts[{index}]");
-        if mount.name.is_empty() {
-            errs.required(format!("{path}.name"), "");
-        }
-        if !volumes.contains(mount.name.as_str()) {
-            errs.not_found(format!("{path}.name"), &mount.name);
-        }
-        if mount.mount_path.is_empty() {
-            errs.required(format!("{path}.mountPath"), "");
-        } else if !targets.insert(&mount.mount_path) {
-            errs.invalid(format!("{path}.mountPath"), &mount.mount_path, "must be unique");
-        }
-        paths::mount(mount, &path, errs);
-    }
-    for (field, probe) in [
-        ("livenessProbe", &container.liveness_probe),
-        ("readinessProbe", &container.readiness_probe),
-        ("startupProbe", &container.startup_probe),
-    ] {
-        let path = format!("{path}.{field}");
-        if let Some(probe) = probe {
-            self::probe(probe, &path, errs);
-            let must_be_one = field != "readinessProbe" && probe.success_threshold.is_some_and(|count| count != 1);
-            if must_be_one {
-                errs.invalid(format!("{path}.successThreshold"), probe.success_threshold.unwrap_or(0), "must be 1");
-            }
-        }
-    }
-    one_of(
-        container.image_pull_policy.as_deref(),
-        &["Always", "IfNotPresent", "Never"],
-        &format!("{path}.imagePullPolicy"),
-        errs,
-    );
-    let policies = ["File", "FallbackToLogsOnError"];
-    one_of(
-        container.termination_message_policy.as_deref(),
-        &policies,
-        &format!("{path}.terminationMessagePolicy"),
-        errs,
-    );
-    resources(container, path, errs);
-}
-
-fn ports(ports: &[ContainerPort], path: &str, errs: &mut FieldErrors) {
     let mut names = HashSet::new();
-    for (index, port) in ports.iter().enumerate() {
-        let path = format!("{path}.ports[{index}]");
-        if let Some(name) = port.name.as_deref().filter(|name| !name.is_empty()) {
-            let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-            if name.len() > 15 {
-                errs.invalid(format!("{path}.name"), name, "must be no more than 15 characters");
-            } else if !name.chars().all(letters) || !name.contains(|c: char| c.is_ascii_lowercase()) {
-                let why = "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-), and at least one letter (a-z)";
-                errs.invalid(format!("{path}.name"), name, why);
-            } else if !names.insert(name) {
-                errs.duplicate(format!("{path}.name"), name);
-            }
-        }
-        for (field, number) in [("containerPort", Some(port.container_port)), ("hostPort", port.host_port)] {
-            match number {
-                Some(0) if field == "containerPort" => errs.required(format!("{path}.{field}"), ""),
-                Some(number) if number != 0 && !(1..=65_535).contains(&number) => {
-                    errs.invalid(format!("{path}.{field}"), number, "must be between 1 and 65535, inclusive");
-                }
-                _ => {}
-            }
-        }
-        one_of(port.protocol.as_deref(), &["SCTP", "TCP", "UDP"], &format!("{path}.protocol"), errs);
-    }
-}
-
-fn env(variables: &[EnvVar], path: &str, errs: &mut FieldErrors) {
-    for (index, variable) in variables.iter().enumerate() {
-        let path = format!("{path}.env[{index}]");
-        if variable.name.is_empty() {
-            errs.required(format!("{path}.name"), "");
-        } else if variable.name.contains('=') || !variable.name.chars().all(|c| c.is_ascii() && !c.is_ascii_control()) {
-            let why =
-                "a valid environment variable name must consist only of printable ASCII characters other than '='";
-            errs.invalid(format!("{path}.name"), &variable.name, why);
-        }
-        let Some(from) = &variable.value_from else { continue };
-        if variable.value.as_ref().is_some_and(|value| !value.is_empty()) {
-            errs.invalid(format!("{path}.valueFrom"), "", "may not be specified when `value` is not empty");
-        }
-        let count = [
-            from.field_ref.is_some(),
-            from.resource_field_ref.is_some(),
-            from.config_map_key_ref.is_some(),
-            from.secret_key_ref.is_some(),
-        ]
-        .into_iter()
-        .filter(|is| *is)
-        .count();
-        if count == 0 {
-            let why = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`";
-            errs.invalid(format!("{path}.valueFrom"), "", why);
-        } else if count > 1 {
-            errs.invalid(format!("{path}.valueFrom"), "", "may not have more than one field specified at a time");
+    for (index, gate) in spec.scheduling_gates.iter().flatten().enumerate() {
+        let path = format!("{path}.schedulingGates[{index}]");
+        label::key_problems(&gate.name).into_iter().for_each(|why| errs.invalid(&path, &gate.name, why));
+        if !names.insert(&gate.name) {
+            errs.duplicate(path, &gate.name);
         }
     }
 }
 
-fn probe(probe: &Probe, path: &str, errs: &mut FieldErrors) {
-    let handlers = [probe.exec.is_some(), probe.http_get.is_some(), probe.tcp_socket.is_some(), probe.grpc.is_some()];
-    match handlers.into_iter().filter(|is| *is).count() {
-        0 => errs.required(path, "must specify a handler type"),
-        1 => {}
-        _ => errs.forbidden(path, "may not specify more than 1 handler type"),
-    }
-    for (field, value) in [
-        ("initialDelaySeconds", probe.initial_delay_seconds),
-        ("timeoutSeconds", probe.timeout_seconds),
-        ("periodSeconds", probe.period_seconds),
-        ("successThreshold", probe.success_threshold),
-        ("failureThreshold", probe.failure_threshold),
-    ] {
-        if let Some(value) = value.filter(|value| *value < 0) {
-            errs.invalid(format!("{path}.{field}"), value, "must be greater than or equal to 0");
+fn dns(config: Option<&PodDNSConfig>, policy: Option<&str>, path: &str, errs: &mut FieldErrors) {
+    const SERVERS: usize = 3;
+    const SEARCHES: usize = 32;
+    const LETTERS: usize = 2048;
+    let none = policy == Some("None");
+    let Some(config) = config else {
+        if none {
+            errs.required(path, "must provide `dnsConfig` when `dnsPolicy` is None");
         }
+        return;
+    };
+    let servers = config.nameservers.as_deref().unwrap_or_default();
+    if none && servers.is_empty() {
+        errs.required(
+            format!("{path}.nameservers"),
+            "must provide at least one DNS nameserver when `dnsPolicy` is None",
+        );
     }
-    if let Some(HTTPGetAction { port, path: target, .. }) = &probe.http_get {
-        if target.as_deref().is_none_or(str::is_empty) {
-            errs.required(format!("{path}.httpGet.path"), "");
+    if servers.len() > SERVERS {
+        let why = format!("must not have more than {SERVERS} nameservers");
+        invalid_json(errs, format!("{path}.nameservers"), &servers, &why);
+    }
+    for (index, server) in servers.iter().enumerate() {
+        net::address(server, &format!("{path}.nameservers[{index}]"), errs);
+    }
+    let searches = config.searches.as_deref().unwrap_or_default();
+    if searches.len() > SEARCHES {
+        let why = format!("must not have more than {SEARCHES} search paths");
+        invalid_json(errs, format!("{path}.searches"), &searches, &why);
+    }
+    if searches.join(" ").len() > LETTERS {
+        let why = format!("must not have more than {LETTERS} characters (including spaces) in the search list");
+        invalid_json(errs, format!("{path}.searches"), &searches, &why);
+    }
+    for (index, search) in searches.iter().enumerate().filter(|(_, search)| *search != ".") {
+        // Underscores are in use, and a dot at the end says that the name is whole.
+        let plain = search.strip_suffix('.').unwrap_or(search).replace('_', "-");
+        let plain = plain.trim_start_matches('-');
+        let path = format!("{path}.searches[{index}]");
+        label::subdomain_problems(plain).into_iter().for_each(|why| errs.invalid(&path, search, why));
+    }
+    for (index, option) in config.options.iter().flatten().enumerate() {
+        if option.name.as_deref().is_none_or(str::is_empty) {
+            errs.required(format!("{path}.options[{index}]"), "must not be empty");
         }
-        port_number(port, &format!("{path}.httpGet.port"), errs);
-    }
-    if let Some(tcp) = &probe.tcp_socket {
-        port_number(&tcp.port, &format!("{path}.tcpSocket.port"), errs);
-    }
-    if probe.exec.as_ref().is_some_and(|exec| exec.command.as_ref().is_none_or(Vec::is_empty)) {
-        errs.required(format!("{path}.exec.command"), "");
-    }
-}
-
-fn port_number(port: &IntOrString, path: &str, errs: &mut FieldErrors) {
-    if let IntOrString::Int(number) = port
-        && !(1..=65_535).contains(number)
-    {
-        errs.invalid(path, number, "must be between 1 and 65535, inclusive");
-    }
-}
-
-fn resources(container: &Container, path: &str, errs: &mut FieldErrors) {
-    let Some(resources) = &container.resources else { return };
-    let amounts = [("limits", &resources.limits), ("requests", &resources.requests)];
-    for (field, map) in amounts {
-        for (name, amount) in map.iter().flatten() {
-            let path = format!("{path}.resources.{field}[{name}]");
-            match Quantity::of(amount) {
-                Ok(quantity) if quantity.is_negative() => {
-                    errs.invalid(path, &amount.0, "must be greater than or equal to 0");
-                }
-                Ok(_) => {}
-                Err(error) => errs.invalid(path, &amount.0, error.to_string()),
-            }
-        }
-    }
-    for (name, request) in resources.requests.iter().flatten() {
-        let limit = resources.limits.as_ref().and_then(|limits| limits.get(name));
-        if let (Ok(wanted), Some(Ok(most))) = (Quantity::of(request), limit.map(Quantity::of))
-            && wanted > most
-        {
-            let most = limit.map(|limit| limit.0.clone()).unwrap_or_default();
-            errs.invalid(
-                format!("{path}.resources.requests"),
-                &request.0,
-                format!("must be less than or equal to {name} limit of {most}"),
-            );
-        }
-    }
-}
-
-fn toleration(toleration: &Toleration, path: &str, errs: &mut FieldErrors) {
-    let key = toleration.key.as_deref().unwrap_or_default();
-    let operator = toleration.operator.as_deref().unwrap_or("Equal");
-    for why in Some(key).filter(|key| !key.is_empty()).map_or_else(Vec::new, label::key_problems) {
-        errs.invalid(format!("{path}.key"), key, why);
-    }
-    if key.is_empty() && operator != "Exists" {
-        let why = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-        errs.invalid(format!("{path}.operator"), operator, why);
-    }
-    let effect = toleration.effect.as_deref().unwrap_or_default();
-    if toleration.toleration_seconds.is_some() && effect != "NoExecute" {
-        errs.invalid(format!("{path}.effect"), effect, "effect must be 'NoExecute' when `tolerationSeconds` is set");
-    }
-    if !["Equal", "Exists", ""].contains(&operator) {
-        errs.not_supported(format!("{path}.operator"), operator, &["Equal", "Exists"]);
     }
 }

@@ -28,9 +28,9 @@ impl Difference {
         self.added.is_empty() && self.removed.is_empty() && self.modified.is_empty()
     }
 
-    /// What was written: added or modified.
-    pub(super) fn written(&self) -> FieldSet {
-        self.added.union(&self.modified)
+    /// What was written (added or modified), and what is gone.
+    pub(super) fn split(self) -> (FieldSet, FieldSet) {
+        (self.added.join(self.modified), self.removed)
     }
 
     /// The difference in what somebody can own.

@@ -130,19 +130,24 @@ fn run(
     };
     // An apply creates; a pruned object without anything left is still an object.
     let difference = differs(typed, reset, live, &object);
-    let written = difference.written();
+    let is_same = difference.is_empty();
+    let (written, removed) = difference.split();
+    let gone = written.union(&removed);
     let mut conflicts = Vec::new();
     let mut others = Vec::with_capacity(managers.entries.len() + 1);
     for mut entry in managers.entries {
-        let (written, gone) = if entry.api_version == author.api_version {
-            (written.clone(), written.union(&difference.removed))
+        let elsewhere = if entry.api_version == author.api_version {
+            None
         } else {
             let Some(difference) = elsewhere(typed, reset, &entry.api_version, live, &object) else { continue };
-            (difference.written(), difference.written().union(&difference.removed))
+            let (written, removed) = difference.split();
+            let gone = written.union(&removed);
+            Some((written, gone))
         };
-        let taken = if written.is_empty() { FieldSet::default() } else { entry.set().intersection(&written) };
+        let (written, gone) = elsewhere.as_ref().map_or((&written, &gone), |(written, gone)| (written, gone));
+        let taken = if written.is_empty() { FieldSet::default() } else { entry.set().intersection(written) };
         conflicts.extend(with(&entry, &taken));
-        if entry.subtract(&gone) {
+        if entry.subtract(gone) {
             others.push(entry);
         }
     }
@@ -155,7 +160,7 @@ fn run(
         let mut entry = Entry::new(author, own);
         // An apply that changes nothing leaves no trace.
         if let Some(last) = last
-            && difference.is_empty()
+            && is_same
             && last.set() == entry.set()
             && last.api_version == entry.api_version
         {

@@ -41,6 +41,8 @@ pub struct Author {
 const MOST_UPDATES: usize = 10;
 /// Manager of the entries that were put together.
 const ANCIENT: &str = "ancient-changes";
+/// Most entries that a client may send.
+const MOST_GIVEN: usize = 1000;
 /// Longest name of a manager.
 const LONGEST_MANAGER: usize = 128;
 /// Longest name of a subresource.
@@ -75,6 +77,13 @@ impl Entry {
             && (self.operation == Operation::Apply || self.api_version == author.api_version)
     }
 
+    fn is_same(&self, other: &Self) -> bool {
+        self.manager == other.manager
+            && self.operation == other.operation
+            && self.subresource == other.subresource
+            && (self.operation == Operation::Apply || self.api_version == other.api_version)
+    }
+
     pub(super) fn new(author: &Author, set: FieldSet) -> Self {
         Self {
             manager: author.manager.clone(),
@@ -105,7 +114,7 @@ impl Entry {
         }
     }
 
-    /// As conflicts name it: `"kubectl" using apps/v1 at 2026-01-01T00:00:00Z`.
+    /// As conflicts name it: `"kubectl" with subresource "scale" using apps/v1`.
     pub(super) fn describe(&self) -> String {
         let mut text = format!("{:?}", self.manager);
         if !self.subresource.is_empty() {
@@ -152,10 +161,14 @@ pub struct Managers {
 impl Managers {
     /// Entries that this server stored.
     #[must_use]
-    pub fn stored(managed_fields: Option<&Value>) -> Self {
-        let entries = managed_fields.and_then(Value::as_array).into_iter().flatten().filter_map(|entry| {
-            let raw = entry.get("fieldsV1").and_then(Value::as_object).cloned().unwrap_or_default();
-            head(entry, Fields::Raw(raw)).ok()
+    pub fn stored(managed_fields: Option<Value>) -> Self {
+        let Some(Value::Array(entries)) = managed_fields else { return Self::default() };
+        let entries = entries.into_iter().filter_map(|mut entry| {
+            let raw = match entry.get_mut("fieldsV1").map(Value::take) {
+                Some(Value::Object(raw)) => raw,
+                _ => Map::new(),
+            };
+            head(&entry, Fields::Raw(raw)).ok()
         });
         Self { entries: entries.collect() }
     }
@@ -163,6 +176,9 @@ impl Managers {
     /// Entries that a client sent: everything is checked, and what would change nothing is left out.
     pub fn parse(managed_fields: &Value) -> Result<Self, String> {
         let Value::Array(list) = managed_fields else { return Err("managedFields must be a list".to_owned()) };
+        if list.len() > MOST_GIVEN {
+            return Err(format!("managedFields must not have more than {MOST_GIVEN} entries"));
+        }
         let mut managers = Self::default();
         for (index, entry) in list.iter().enumerate() {
             let set = match entry.get("fieldsV1") {
@@ -170,6 +186,8 @@ impl Managers {
                 Some(fields) => fields_v1::decode(fields)?,
             };
             let entry = head(entry, Fields::Set(set)).map_err(|why| format!("managed fields entry #{index}: {why}"))?;
+            // Of two entries of one manager the later counts.
+            managers.entries.retain(|other| !other.is_same(&entry));
             managers.entries.push(entry);
         }
         Ok(managers)
@@ -277,27 +295,26 @@ fn head(entry: &Value, fields: Fields) -> Result<Entry, String> {
     Ok(Entry { manager, operation, api_version: text("apiVersion")?, subresource, time, fields })
 }
 
-/// Whether two values of `managedFields` differ in nothing but times.
-#[must_use]
-pub(crate) fn same_but_times(left: Option<&Value>, right: Option<&Value>) -> bool {
-    let strip = |value: Option<&Value>| -> Vec<Value> {
-        let mut entries = value.and_then(Value::as_array).cloned().unwrap_or_default();
-        for entry in &mut entries {
-            if let Some(map) = entry.as_object_mut() {
-                map.shift_remove("time");
-            }
-        }
-        entries
-    };
-    let (left, right) = (strip(left), strip(right));
-    left.len() == right.len() && left.iter().all(|entry| right.contains(entry))
-}
-
 impl Managers {
     /// Whether two values of `metadata.managedFields` say the same, save for when.
     #[must_use]
     pub fn same(left: Option<&Value>, right: Option<&Value>) -> bool {
-        left == right || same_but_times(left, right)
+        let timeless = |value: Option<&Value>| -> Vec<String> {
+            let entries = value.and_then(Value::as_array).into_iter().flatten();
+            let mut lines: Vec<String> = entries
+                .map(|entry| {
+                    let mut entry = entry.clone();
+                    if let Some(map) = entry.as_object_mut() {
+                        map.shift_remove("time");
+                    }
+                    entry.to_string()
+                })
+                .collect();
+            // Entries are in the order of their times.
+            lines.sort_unstable();
+            lines
+        };
+        left == right || timeless(left) == timeless(right)
     }
 
     /// Whether a client asks to forget all owners: an empty list, or one empty entry.

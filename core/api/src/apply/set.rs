@@ -105,6 +105,16 @@ impl FieldSet {
         Self { members, children }
     }
 
+    /// What is in either, without copying where one is empty.
+    #[must_use]
+    pub(super) fn join(self, other: Self) -> Self {
+        match (self.is_empty(), other.is_empty()) {
+            (_, true) => self,
+            (true, _) => other,
+            _ => self.union(&other),
+        }
+    }
+
     /// What is in this one and not in the other.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {

@@ -141,19 +141,37 @@ impl<'a> Node<'a> {
 /// The items of a list by their steps. Items without a step are passed over.
 pub(super) struct Index<'a> {
     order: Vec<Element>,
-    items: BTreeMap<Element, Vec<&'a Value>>,
+    /// The items of each step, in that order.
+    items: Vec<Vec<&'a Value>>,
+    /// Where steps are in the order: for lists that are too long to look through.
+    places: BTreeMap<Element, usize>,
 }
+
+/// Longest list that is looked through.
+const SHORT: usize = 12;
 
 impl<'a> Index<'a> {
     pub(super) fn new(node: Node<'_>, shape: Shape<'_>, list: &'a [Value]) -> Self {
-        let mut index = Self { order: Vec::with_capacity(list.len()), items: BTreeMap::new() };
+        let order = Vec::with_capacity(list.len());
+        let mut index = Self { order, items: Vec::with_capacity(list.len()), places: BTreeMap::new() };
+        let is_long = list.len() > SHORT;
         for item in list {
             let Ok(element) = node.element(shape, item) else { continue };
-            let same = index.items.entry(element.clone()).or_default();
-            if same.is_empty() {
-                index.order.push(element);
+            let place = if is_long {
+                index.places.get(&element).copied()
+            } else {
+                index.order.iter().position(|own| *own == element)
+            };
+            match place.and_then(|place| index.items.get_mut(place)) {
+                Some(same) => same.push(item),
+                None => {
+                    if is_long {
+                        index.places.insert(element.clone(), index.order.len());
+                    }
+                    index.order.push(element);
+                    index.items.push(vec![item]);
+                }
             }
-            same.push(item);
         }
         index
     }
@@ -165,7 +183,12 @@ impl<'a> Index<'a> {
 
     /// The items of a step.
     pub(super) fn get(&self, element: &Element) -> &[&'a Value] {
-        self.items.get(element).map_or(&[], Vec::as_slice)
+        let place = if self.places.is_empty() {
+            self.order.iter().position(|own| own == element)
+        } else {
+            self.places.get(element).copied()
+        };
+        place.and_then(|place| self.items.get(place)).map_or(&[], Vec::as_slice)
     }
 
     /// The item of a step, if it is the only one.

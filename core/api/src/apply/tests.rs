@@ -77,7 +77,7 @@ impl Live {
                 let mut findings = crate::codec::Findings::default();
                 crate::codec::conform(&SCHEMA, self.typed().root, &mut object, &mut findings).map_err(|e| e.0)?;
                 self.object = Some(object);
-                self.managers = Managers::stored(managers.encode().as_ref());
+                self.managers = Managers::stored(managers.encode());
                 Ok(())
             }
             Err(Problem::Invalid(why)) => Err(format!("invalid: {why}")),
@@ -109,7 +109,7 @@ impl Live {
         let author = self.author(manager, Operation::Update);
         let managers = std::mem::take(&mut self.managers);
         let managers = update(self.typed(), Reset::Status, managers, &author, self.object.as_ref(), &new);
-        self.managers = Managers::stored(managers.encode().as_ref());
+        self.managers = Managers::stored(managers.encode());
         self.object = Some(new);
         self
     }
@@ -438,7 +438,7 @@ fn the_status_is_not_owned_through_the_object_nor_the_rest_through_the_status() 
     new["status"] = json!({"replicas": 2, "conditions": [{"type": "Available", "status": "True"}]});
     let managers = deployment.managers.clone();
     let managers = update(deployment.typed(), Reset::AllButStatus, managers, &author, deployment.object.as_ref(), &new);
-    let after = Live { object: Some(new), managers: Managers::stored(managers.encode().as_ref()), ..deployment };
+    let after = Live { object: Some(new), managers: Managers::stored(managers.encode()), ..deployment };
     after.is(expect![[r#"
         {"spec":{"replicas":2},"status":{"replicas":2,"conditions":[{"type":"Available","status":"True"}]}}
         a Update 01: {"f:spec":{"f:replicas":{}}}
@@ -496,6 +496,27 @@ fn raw_json_is_owned_part_by_part() {
     assert_eq!(fields_v1::encode(&set).to_string(), r#"{"f:a":{".":{},"f:b":{}},"f:d":{".":{},"f:e":{}}}"#);
     value = merge::merge(node, Some(&value), &config);
     assert_eq!(value, json!({"a": {"b": 2, "c": [1]}, "d": {"e": 1}}));
+}
+
+#[test]
+fn large_objects_take_no_square_of_time() {
+    let data = |from: usize, value: &str| {
+        let entries = (from..from + 10_000).map(|n| (format!("k{n}"), json!(value)));
+        json!({"data": entries.collect::<serde_json::Map<_, _>>()})
+    };
+    let object = map()
+        .updated("u", data(0, "a"))
+        .forced("a", data(5_000, "b"))
+        .updated("u", data(5_000, "c"))
+        .forced("a", json!({"data": {"k": "v"}}));
+    assert_eq!(object.object.expect("there")["data"].as_object().map(serde_json::Map::len), Some(10_001));
+    let containers = |from: usize| {
+        let containers = (from..from + 2_000).map(|n| json!({"name": format!("c{n}"), "image": "x"}));
+        json!({"spec": {"containers": containers.collect::<Vec<_>>()}})
+    };
+    let object = pod().updated("u", containers(0)).forced("a", containers(1_000)).forced("a", json!({}));
+    let left = object.object.expect("there")["spec"]["containers"].as_array().map(Vec::len);
+    assert_eq!(left, Some(2_000), "those that somebody else made stay");
 }
 
 /// Versions in which one field has another name.

@@ -1,11 +1,13 @@
 //! Who owns what after a create, update or patch.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::compare::{Difference, compare};
 use super::managers::{Author, Entry, Fields, Managers};
 use super::shape::Node;
-use super::{Reset, Typed};
+use super::{FieldSet, Reset, Typed};
 
 /// The managers after `author` wrote `new` over `live` (`None`: a new object). What the author changed is its own now
 /// and nobody else's; what is gone is nobody's. Neither object has managedFields.
@@ -25,8 +27,10 @@ pub fn update(
     if difference.is_empty() {
         return managers;
     }
-    let written = difference.written();
-    disown(typed, reset, &mut managers, author, &difference, live, new);
+    let (written, removed) = difference.split();
+    if !managers.entries.is_empty() {
+        disown(typed, reset, &mut managers, author, (&written, &removed), (live, new));
+    }
     let before = managers.entries.iter().position(|entry| entry.is_of(author));
     let own = written.without_identity();
     if own.is_empty() {
@@ -55,17 +59,19 @@ fn disown(
     reset: Reset,
     managers: &mut Managers,
     author: &Author,
-    difference: &Difference,
-    live: &Value,
-    new: &Value,
+    (written, removed): (&FieldSet, &FieldSet),
+    (live, new): (&Value, &Value),
 ) {
-    let gone = difference.written().union(&difference.removed);
+    let gone = if removed.is_empty() { Cow::Borrowed(written) } else { Cow::Owned(written.union(removed)) };
     managers.entries.retain_mut(|entry| {
         if entry.api_version == author.api_version {
             return entry.subtract(&gone);
         }
         match elsewhere(typed, reset, &entry.api_version, live, new) {
-            Some(difference) => entry.subtract(&difference.written().union(&difference.removed)),
+            Some(difference) => {
+                let (written, removed) = difference.split();
+                entry.subtract(&written.join(removed))
+            }
             // The version is served no more, and so nobody can speak for the entry.
             None => false,
         }

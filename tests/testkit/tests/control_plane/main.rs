@@ -4,5 +4,7 @@ mod garbage;
 mod namespaces;
 mod nodes;
 mod objects;
+mod permissions;
 mod rollouts;
 mod scheduling;
+mod storage;

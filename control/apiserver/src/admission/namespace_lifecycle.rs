@@ -1,0 +1,29 @@
+//! NamespaceLifecycle: objects come into namespaces that are there and stay.
+
+use corten_api::names::Scope;
+use corten_api::status::Status;
+use serde_json::{Value, json};
+
+use super::Attempt;
+
+pub(super) fn validate(write: &Attempt<'_>, object: &Value) -> Result<(), Status> {
+    let (Scope::Namespaced, Some(namespace)) = (write.kind.scope(), write.namespace) else { return Ok(()) };
+    let Some(own) = write.find("namespaces", None, namespace)? else {
+        let mut status = Status::failure(404, "NotFound", format!("namespaces \"{namespace}\" not found"));
+        status.details = Some(json!({"name": namespace, "kind": "namespaces"}));
+        return Err(status);
+    };
+    if own["metadata"]["deletionTimestamp"].is_null() {
+        return Ok(());
+    }
+    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+    let mut status = write.forbidden(object, &why);
+    let cause = json!({
+        "reason": "NamespaceTerminating", "message": format!("namespace {namespace} is being terminated"),
+        "field": "metadata.namespace",
+    });
+    if let Some(details) = &mut status.details {
+        details["causes"] = json!([cause]);
+    }
+    Err(status)
+}

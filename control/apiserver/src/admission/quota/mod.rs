@@ -1,0 +1,181 @@
+//! ResourceQuota: what a namespace holds is counted, and bounded.
+//!
+//! An object and what it uses are written in one transaction, so a quota's count is true at every revision. Only a
+//! quota that comes into being while objects do may miss one of these: it counted a moment before.
+//!
+//! Wording: k8s.io/apiserver/pkg/admission/plugin/resourcequota of Kubernetes v1.36.
+
+mod matching;
+mod usage;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use corten_api::names::{Names, Scope};
+use corten_api::quantity::Quantity;
+use corten_api::status::Status;
+use corten_kinds::KINDS;
+use corten_store::Revision;
+use serde_json::{Map, Value, json};
+
+use super::pod_resources::{Amounts, amounts};
+use super::{Attempt, is, is_pod, list};
+use crate::storage;
+
+const STORAGE: &str = "resourcequotas";
+
+/// A quota that a write charges or relieves: written with it, and only if it is still what it was.
+pub(crate) struct Charge {
+    pub(crate) key: Bytes,
+    pub(crate) revision: Revision,
+    pub(crate) quota: Value,
+}
+
+/// What a write does to the quotas of its namespace; refused if there is not enough left. `new` is `None` if the object
+/// is to be gone.
+pub(crate) fn charges(write: &Attempt<'_>, new: Option<&Value>) -> Result<Vec<Charge>, Status> {
+    let (Some(namespace), names) = (write.namespace, write.names()) else { return Ok(Vec::new()) };
+    if !usage::is_counted(names) {
+        return Ok(Vec::new());
+    }
+    let mut charges = Vec::new();
+    for (key, entry) in write.snapshot.prefix(&storage::prefix(STORAGE, Some(namespace))) {
+        let Ok(quota) = storage::decode(entry) else { continue };
+        let object = new.or(write.old).unwrap_or(&Value::Null);
+        let itself = is_quota(names) && object["metadata"]["name"] == quota["metadata"]["name"];
+        if itself {
+            continue;
+        }
+        let delta = delta(&quota, names, write.old, new);
+        if let Some(new) = new.filter(|_| write.old.is_none()) {
+            constrain(write, &quota, new)?;
+        }
+        if delta.values().all(|change| change.is_zero()) {
+            continue;
+        }
+        if let Some(new) = new {
+            fits(write, &quota, &delta, new)?;
+        }
+        charges.push(Charge { key: key.clone(), revision: entry.mod_revision, quota: charged(quota, &delta) });
+    }
+    Ok(charges)
+}
+
+/// Gives a quota that is new, or bounds something else than before, its status.
+pub(crate) fn count(write: &Attempt<'_>, quota: &mut Value) {
+    let hard = quota["spec"]["hard"].as_object().cloned().unwrap_or_default();
+    if !is_quota(write.names()) || write.old.is_some_and(|old| old["status"]["hard"] == Value::from(hard.clone())) {
+        return;
+    }
+    let mut used: BTreeMap<&String, Quantity> = hard.keys().map(|name| (name, Quantity::ZERO)).collect();
+    let mut take = |names: &Names, object: &Value| {
+        if matching::matches(quota, names, object) {
+            for (name, amount) in usage::of(names, object) {
+                if let Some(sum) = used.get_mut(&name) {
+                    *sum += amount;
+                }
+            }
+        }
+    };
+    for kind in KINDS.iter().filter(|kind| kind.scope() == Scope::Namespaced && !kind.is_view() && !kind.is_virtual()) {
+        let names = kind.names();
+        if hard.keys().any(|resource| usage::may_use(names, resource)) {
+            write.all(kind.storage(), write.namespace).iter().for_each(|object| take(names, object));
+        }
+    }
+    if write.old.is_none() {
+        take(write.names(), quota);
+    }
+    let used: Map<String, Value> =
+        used.into_iter().map(|(name, amount)| (name.clone(), amount.to_string().into())).collect();
+    if hard.is_empty() {
+        quota["status"] = json!({});
+    } else {
+        quota["status"] = json!({"hard": hard, "used": used});
+    }
+}
+
+fn is_quota(names: &Names) -> bool {
+    is(names, "", "ResourceQuota")
+}
+
+/// How the use of what the quota bounds changes.
+fn delta(quota: &Value, names: &Names, old: Option<&Value>, new: Option<&Value>) -> Amounts {
+    let bounded = quota["status"]["hard"].as_object();
+    let mut delta = Amounts::new();
+    for (object, sign) in [(old, false), (new, true)] {
+        let Some(object) = object.filter(|object| matching::matches(quota, names, object)) else { continue };
+        for (name, amount) in usage::of(names, object) {
+            if bounded.is_some_and(|bounded| bounded.contains_key(&name)) {
+                let own = delta.entry(name).or_default();
+                if sign { *own += amount } else { *own -= amount }
+            }
+        }
+    }
+    delta
+}
+
+/// A pod must say of what is bounded how much of it each container wants.
+fn constrain(write: &Attempt<'_>, quota: &Value, pod: &Value) -> Result<(), Status> {
+    const BOUND: [&str; 6] = ["cpu", "limits.cpu", "limits.memory", "memory", "requests.cpu", "requests.memory"];
+    if !is_pod(write.names()) || !matching::matches(quota, write.names(), pod) {
+        return Ok(());
+    }
+    let bounded = quota["status"]["hard"].as_object();
+    let containers = || list(&pod["spec"], "containers").iter().chain(list(&pod["spec"], "initContainers"));
+    let mut missing = Vec::new();
+    for resource in BOUND.iter().filter(|name| bounded.is_some_and(|bounded| bounded.contains_key(**name))) {
+        let (part, name) = match resource.split_once('.') {
+            Some((part, name)) => (part, name),
+            None => ("requests", *resource),
+        };
+        if !pod["spec"]["resources"][part][name].is_null() {
+            continue;
+        }
+        let mut names: Vec<&str> = containers()
+            .filter(|container| container["resources"][part][name].is_null())
+            .filter_map(|container| container["name"].as_str())
+            .collect();
+        if !names.is_empty() {
+            names.sort_unstable();
+            missing.push(format!("{resource} for: {}", names.join(",")));
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let name = quota["metadata"]["name"].as_str().unwrap_or_default();
+    Err(write.forbidden(pod, &format!("failed quota: {name}: must specify {}", missing.join("; "))))
+}
+
+/// Whether there is enough left of what more is used of.
+fn fits(write: &Attempt<'_>, quota: &Value, delta: &Amounts, object: &Value) -> Result<(), Status> {
+    let (hard, used) = (amounts(&quota["status"]["hard"]), amounts(&quota["status"]["used"]));
+    let of = |amounts: &Amounts, name: &String| amounts.get(name).copied().unwrap_or_default();
+    let exceeded: Vec<&String> = delta
+        .iter()
+        .filter(|(name, more)| **more > Quantity::ZERO && of(&used, name) + **more > of(&hard, name))
+        .map(|(name, _)| name)
+        .collect();
+    if exceeded.is_empty() {
+        return Ok(());
+    }
+    let show = |amounts: &Amounts| {
+        let pairs = exceeded.iter().map(|name| format!("{name}={}", of(amounts, name)));
+        pairs.collect::<Vec<_>>().join(",")
+    };
+    let name = quota["metadata"]["name"].as_str().unwrap_or_default();
+    let why =
+        format!("exceeded quota: {name}, requested: {}, used: {}, limited: {}", show(delta), show(&used), show(&hard));
+    Err(write.forbidden(object, &why))
+}
+
+/// The quota with its new count.
+fn charged(mut quota: Value, delta: &Amounts) -> Value {
+    let used = amounts(&quota["status"]["used"]);
+    for (name, change) in delta.iter().filter(|(_, change)| !change.is_zero()) {
+        let now = (used.get(name).copied().unwrap_or_default() + *change).max(Quantity::ZERO);
+        quota["status"]["used"][name] = now.to_string().into();
+    }
+    quota
+}
