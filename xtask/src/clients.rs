@@ -1,4 +1,4 @@
-//! Fetches real clients from Debian without installing them into the system.
+//! Fetches real clients from Debian and PyPI without installing them into the system.
 //!
 //! An apt configuration of its own (lists, cache and state under target/clients/apt) knows one suite besides the
 //! machine's; `apt-get download` and `dpkg-deb -x` unpack a package under target/clients/NAME. The mirror is taken
@@ -12,6 +12,56 @@ use anyhow::{Context, Result, bail};
 
 use crate::run::{has, run, target};
 
+/// What tests import.
+const PYTHON_PACKAGES: &[&str] = &["kubernetes==37.0.2", "schemathesis==4.32.5"];
+
+/// A client that some tests need. Tests find it by a variable of their environment.
+pub(crate) struct Client {
+    /// Names the variable.
+    pub(crate) variable: &'static str,
+    /// For people.
+    pub(crate) what: &'static str,
+    /// Programs of corten-e2e, and which of their tests need it: a regular expression.
+    pub(crate) tests: &'static [(&'static str, &'static str)],
+    fetch: fn() -> Result<PathBuf>,
+}
+
+/// All of them.
+pub(crate) const CLIENTS: &[Client] = &[
+    Client {
+        // It speaks SPDY alone.
+        variable: "CORTEN_KUBECTL_OLD",
+        what: "kubectl 1.20, the oldest that Debian has",
+        tests: &[("old_kubectl", "^"), ("kubectl", "^the_oldest_kubectl$")],
+        fetch: || debian("kubernetes-client", "bookworm", "usr/bin/kubectl"),
+    },
+    Client {
+        variable: "CORTEN_KUBECTL_STABLE",
+        what: "kubectl 1.32 of Debian 13",
+        tests: &[("kubectl", "^the_kubectl_of_a_stable_distribution$")],
+        fetch: || debian("kubectl", "trixie", "usr/bin/kubectl"),
+    },
+    Client {
+        variable: "CORTEN_KUBECTL_NEW",
+        what: "the newest kubectl that Debian has",
+        tests: &[("kubectl", "^the_newest_kubectl$")],
+        fetch: || debian("kubectl", "sid", "usr/bin/kubectl"),
+    },
+    Client {
+        variable: "CORTEN_PYTHON",
+        what: "Kubernetes' Python client and schemathesis",
+        tests: &[("python", "^"), ("schemathesis", "^")],
+        fetch: python,
+    },
+];
+
+impl Client {
+    /// Where it is, fetched if need be. None, and it says why, if it cannot be fetched.
+    pub(crate) fn find(&self) -> Option<PathBuf> {
+        (self.fetch)().inspect_err(|error| eprintln!("cannot get {}: {error:#}", self.what)).ok()
+    }
+}
+
 /// The kubectl that tests use: the one on the PATH, else Debian's.
 pub(crate) fn kubectl() -> Result<PathBuf> {
     if has("kubectl") {
@@ -20,11 +70,19 @@ pub(crate) fn kubectl() -> Result<PathBuf> {
     debian("kubectl", "trixie", "usr/bin/kubectl")
 }
 
-/// kubectl 1.20, the oldest that Debian still has: it speaks SPDY alone. None, and why, if it cannot be fetched.
-pub(crate) fn old_kubectl() -> Option<PathBuf> {
-    debian("kubernetes-client", "bookworm", "usr/bin/kubectl")
-        .inspect_err(|error| eprintln!("there is no old kubectl: {error:#}"))
-        .ok()
+/// A Python that has [`PYTHON_PACKAGES`], in an environment of its own.
+fn python() -> Result<PathBuf> {
+    let folder = target().join("clients/python");
+    let program = folder.join("bin/python");
+    let mark = folder.join("packages");
+    let wanted = PYTHON_PACKAGES.join(" ");
+    if fs::read_to_string(&mark).is_ok_and(|there| there == wanted) {
+        return Ok(program);
+    }
+    run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+    run(Command::new(&program).args(["-m", "pip", "install", "-q"]).args(PYTHON_PACKAGES))?;
+    fs::write(&mark, wanted)?;
+    Ok(program)
 }
 
 /// A program of a Debian package of `suite`.

@@ -3,6 +3,8 @@
 
 use std::process::{Command, Stdio};
 
+use crate::clients::Client;
+
 /// Set where the machine has all: a test that would skip itself fails instead.
 pub(crate) const MUST_RUN: &str = "CORTEN_MUST_RUN";
 
@@ -10,7 +12,11 @@ pub(crate) const MUST_RUN: &str = "CORTEN_MUST_RUN";
 const PROGRAMS: &[(&str, &str)] = &[
     ("corten-e2e", "commands"),
     ("corten-e2e", "interrupt"),
+    ("corten-e2e", "kube_rs"),
+    ("corten-e2e", "kubectl"),
     ("corten-e2e", "old_kubectl"),
+    ("corten-e2e", "python"),
+    ("corten-e2e", "schemathesis"),
     ("corten-e2e", "story"),
     ("corten-network", "links"),
     ("corten-network", "listing"),
@@ -47,15 +53,17 @@ fn has_root() -> bool {
 }
 
 /// A nextest expression of all tests but those that this machine cannot run; says which and why.
-pub(crate) fn expression(namespaces: bool, old_kubectl: bool) -> String {
+pub(crate) fn expression(namespaces: bool, missing: &[&Client]) -> String {
     let mut without: Vec<String> = Vec::new();
     if !namespaces {
         eprintln!("skipped: tests that make namespaces or mounts, since this process may not (they need root)");
         without.extend(PROGRAMS.iter().map(|(package, program)| all_of(package, program)));
         without.extend(UNITS.iter().map(|(package, test)| format!("(package({package}) and test(/(^|::){test}$/))")));
-    } else if !old_kubectl {
-        eprintln!("skipped: tests with an old kubectl, which cannot be fetched");
-        without.push(all_of("corten-e2e", "old_kubectl"));
+    }
+    for client in missing {
+        eprintln!("skipped: tests with {}, which cannot be fetched", client.what);
+        let tests = |(program, test): &(&str, &str)| some_of("corten-e2e", program, test);
+        without.extend(client.tests.iter().map(tests));
     }
     if without.is_empty() { "all()".to_owned() } else { format!("not ({})", without.join(" or ")) }
 }
@@ -63,7 +71,12 @@ pub(crate) fn expression(namespaces: bool, old_kubectl: bool) -> String {
 /// All tests of a program. Without a word about tests, nextest would not even ask the program which it has, and would
 /// not count them as skipped.
 fn all_of(package: &str, program: &str) -> String {
-    format!("(package({package}) and binary({program}) and test(/^/))")
+    some_of(package, program, "^")
+}
+
+/// The tests of a program whose names match a regular expression.
+fn some_of(package: &str, program: &str, tests: &str) -> String {
+    format!("(package({package}) and binary({program}) and test(/{tests}/))")
 }
 
 #[cfg(test)]
@@ -72,6 +85,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::clients::CLIENTS;
     use crate::run::root;
 
     fn sources(folder: &Path, found: &mut Vec<String>) {
@@ -139,9 +153,12 @@ mod tests {
 
     #[test]
     fn a_machine_that_has_all_runs_all() {
-        assert_eq!(expression(true, true), "all()");
-        assert_eq!(expression(true, false), "not ((package(corten-e2e) and binary(old_kubectl) and test(/^/)))");
-        let without = expression(false, false);
+        assert_eq!(expression(true, &[]), "all()");
+        let old = CLIENTS.first().expect("a client");
+        let without = expression(true, &[old]);
+        assert!(without.contains("(package(corten-e2e) and binary(old_kubectl) and test(/^/))"), "{without}");
+        assert!(without.contains("binary(kubectl) and test(/^the_oldest_kubectl$/)"), "{without}");
+        let without = expression(false, &[]);
         assert!(without.contains("(package(corten-runtime) and binary(containers) and test(/^/))"), "{without}");
         assert!(without.contains("test(/(^|::)no_entry_reaches_outside$/)"), "{without}");
     }

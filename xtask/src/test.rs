@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::clients::Client;
 use crate::run::{Cargo, target};
 use crate::{clients, needs, setup, testbox, tidy};
 
@@ -17,15 +18,20 @@ pub(crate) fn run(filters: &[&str]) -> Result<()> {
     testbox::build()?;
     let kubectl = clients::kubectl()?;
     Cargo::new("build").args(["-p", "corten"]).run()?;
-    let (namespaces, old_kubectl) = (needs::namespaces(), clients::old_kubectl());
+    let namespaces = needs::namespaces();
+    // Without namespaces no test needs a client.
+    let wanted = if namespaces { clients::CLIENTS } else { &[] };
+    let (there, missing): (Vec<_>, Vec<_>) =
+        wanted.iter().map(|client| (client, client.find())).partition(|(_, path)| path.is_some());
+    let missing: Vec<&Client> = missing.into_iter().map(|(client, _)| client).collect();
     let mut tests = Cargo::new("nextest")
-        .args(["run", "--workspace", "-E", &needs::expression(namespaces, old_kubectl.is_some())])
+        .args(["run", "--workspace", "-E", &needs::expression(namespaces, &missing)])
         .args(filters)
         .env("CORTEN_BIN", target().join("debug/corten"))
         .env("CORTEN_TESTBOX", target().join("testbox"))
         .env("CORTEN_KUBECTL", kubectl);
-    if let Some(old) = old_kubectl {
-        tests = tests.env("CORTEN_KUBECTL_OLD", old);
+    for (client, path) in there {
+        tests = tests.env(client.variable, path.unwrap_or_default());
     }
     if namespaces {
         tests = tests.env(needs::MUST_RUN, "1");

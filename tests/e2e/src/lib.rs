@@ -5,4 +5,5 @@
 
 pub mod bench;
 pub mod cluster;
+pub mod golden;
 pub mod story;

@@ -167,7 +167,8 @@ pub(crate) async fn change_object(
         match storage::commit(server.store(), commit).await? {
             Committed::Done(Some(entry), _) => return Ok((entry.value, warnings)),
             Committed::Done(None, revision) => return Ok((storage::restamped(&entry, revision), warnings)),
-            Committed::Changed if demanded.is_some() => return Err(Status::modified(names, name)),
+            // Once more, on what is there now: a version that the client demands is found wanting then, and one that a
+            // JSON patch only carried along with the object is not.
             Committed::Changed | Committed::Charged => {}
             Committed::Claimed(claim) => return Err(taken(kind, name, &claim)),
         }

@@ -67,6 +67,17 @@ impl Sandbox {
         Some(sandbox)
     }
 
+    /// The path that a variable of the environment names, for a client that only some tests need; `None` as in
+    /// [`Sandbox::new`].
+    pub fn client(variable: &str) -> Option<PathBuf> {
+        match given(variable) {
+            Some(path) => Some(path),
+            None => {
+                skip(&format!("needs ${variable} (cargo xtask test sets it)")).unwrap_or_else(|error| panic!("{error}"))
+            }
+        }
+    }
+
     fn make() -> Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
             return skip("needs root");
@@ -139,9 +150,15 @@ impl Sandbox {
         self.testbox.join(format!("testbox-{version}.tar"))
     }
 
-    /// The test application itself, run in the node's network namespace.
+    /// The test application itself.
+    #[must_use]
+    pub fn testbox_program(&self) -> PathBuf {
+        self.testbox.join("testbox")
+    }
+
+    /// The test application, run in the node's network namespace.
     pub fn testbox<W: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = W>) -> Program {
-        self.inside([self.testbox.join("testbox")]).args(words)
+        self.inside([self.testbox_program()]).args(words)
     }
 
     /// A program in the network namespace.
