@@ -113,7 +113,6 @@ class Patches(Namespaced):
         self.refused(422, "Invalid", self.core.patch_namespaced_config_map, "tested", self.namespace, patch)
         self.assertEqual(self.core.read_namespaced_config_map("tested", self.namespace).data, {"a": "1"})
 
-    @pending("the status of what is created is kept")
     def test_a_status_is_not_created(self):
         for version, kind, spec, status in (
                 ("apps/v1", "Deployment", deployment("x", replicas=0)["spec"], {"replicas": 7}),
