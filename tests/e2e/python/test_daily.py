@@ -232,7 +232,6 @@ class Pods(Namespaced):
         self.assertIn(b"GET /forwarded", text)
         self.assertIsNone(forward.error(8080))
 
-    @pending("proxies")
     def test_http_through_the_api_server(self):
         text = self.core.connect_get_namespaced_pod_proxy_with_path("pod:8080", self.namespace, "through")
         self.assertIn("GET /through", text)

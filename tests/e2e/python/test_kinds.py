@@ -53,7 +53,7 @@ KINDS = [
     ("node.k8s.io/v1", "RuntimeClass", {"handler": "none"}, None),
     ("storage.k8s.io/v1", "StorageClass", {"provisioner": "example.com/none"}, None),
     ("storage.k8s.io/v1", "CSIDriver", {"spec": {"attachRequired": False}}, None),
-    ("storage.k8s.io/v1", "VolumeAttachment", {"spec": {"attacher": "example.com/none", "nodeName": "node-1",
+    ("storage.k8s.io/v1", "VolumeAttachment", {"spec": {"attacher": "example.com", "nodeName": "node-1",
                                                         "source": {"persistentVolumeName": "x"}}}, None),
     ("rbac.authorization.k8s.io/v1", "Role", {"rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]},
      None),
@@ -63,8 +63,8 @@ KINDS = [
     ("rbac.authorization.k8s.io/v1", "ClusterRole", {"rules": []}, None),
     ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", {
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}}, None),
-    ("flowcontrol.apiserver.k8s.io/v1", "PriorityLevelConfiguration", {"spec": {"type": "Exempt", "exempt": {}}},
-     None),
+    ("flowcontrol.apiserver.k8s.io/v1", "PriorityLevelConfiguration", {"spec": {"type": "Limited", "limited": {
+        "nominalConcurrencyShares": 5, "limitResponse": {"type": "Reject"}}}}, None),
     ("resource.k8s.io/v1", "DeviceClass", {"spec": {}}, None),
     ("resource.k8s.io/v1", "ResourceClaim", {"spec": {}}, None),
 ]
