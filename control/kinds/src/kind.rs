@@ -29,6 +29,8 @@ pub(crate) trait Kind: Sync + 'static {
     const NAME_RULE: meta::NameRule = meta::NameRule::Subdomain;
     /// Whether `metadata.generation` counts the changes of what is neither metadata nor status.
     const GENERATION: bool = false;
+    /// Whether a status that comes with a new object stays. Others begin with none, or with what `prepare` makes of it.
+    const STATUS_ON_CREATE: bool = false;
     /// Field selectors besides metadata.name and metadata.namespace.
     const FIELDS: &'static [&'static str] = &[];
     const TIME_TO_LIVE: Option<Duration> = None;
@@ -188,6 +190,13 @@ impl<K: Kind> AnyKind for Erased<K> {
         let mut errs = FieldErrors::default();
         match operation {
             Operation::Create => {
+                let mut new = new;
+                if has_status
+                    && !K::STATUS_ON_CREATE
+                    && let Some(map) = new.as_object_mut()
+                {
+                    map.shift_remove("status");
+                }
                 let mut object = Self::typed(&new)?;
                 K::default(&mut object);
                 if K::GENERATION {

@@ -3,6 +3,7 @@
 mod golden;
 mod networking;
 mod pods;
+mod status;
 mod storage;
 mod workloads;
 
