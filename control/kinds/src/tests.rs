@@ -73,6 +73,17 @@ fn every_kind_is_declared_whole() {
 }
 
 #[test]
+fn what_a_deletion_is_answered_with_is_declared() {
+    let shown = KINDS.iter().filter(|kind| kind.shows_deleted()).map(|kind| kind.names().plural);
+    let orphaning = KINDS.iter().filter(|kind| kind.orphans_dependents()).map(|kind| kind.names().plural);
+    let mut shown: Vec<&str> = shown.collect();
+    shown.sort_unstable();
+    expect_test::expect!["csidrivers csinodes deviceclasses persistentvolumeclaims persistentvolumes pods podtemplates resourceclaims resourceclaimtemplates resourcequotas resourceslices serviceaccounts services storageclasses volumeattachments volumeattributesclasses"].assert_eq(&shown.join(" "));
+    expect_test::expect!["replicationcontrollers jobs"].assert_eq(&orphaning.collect::<Vec<_>>().join(" "));
+    assert!(kind("Job").orphan_warning().is_some_and(|text| text.starts_with("child pods are preserved by default")));
+}
+
+#[test]
 fn a_pod_gets_the_defaults_that_clients_expect() {
     expect_test::expect![[r#"
         {

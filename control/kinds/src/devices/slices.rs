@@ -38,6 +38,7 @@ impl Kind for ResourceSlices {
     };
     const SCOPE: Scope = Scope::Cluster;
     const GENERATION: bool = true;
+    const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[NAME, column("Node"), column("Driver"), column("Pool"), column("Age")];
     const FIELDS: &'static [&'static str] = &["spec.nodeName", "spec.driver"];
 

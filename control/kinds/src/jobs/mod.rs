@@ -57,6 +57,9 @@ impl Kind for Jobs {
     const FIELDS: &'static [&'static str] = &["status.successful"];
     // As upstream, for the sake of old clients.
     const ORPHAN_DEPENDENTS: bool = true;
+    const ORPHAN_WARNING: Option<&'static str> = Some(
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
+    );
 
     fn cells(job: &Job, now: Timestamp) -> Vec<Value> {
         let spec = job.spec.clone().unwrap_or_default();
