@@ -91,6 +91,10 @@ pub(crate) trait Kind: Sync + 'static {
     fn field(object: &Value, name: &str) -> String {
         plain(at(object, name))
     }
+    /// See [`AnyKind::unknown_field`].
+    fn unknown_field(name: &str) -> String {
+        crate::unknown_field(name, Self::FIELDS)
+    }
     /// See [`AnyKind::claims`].
     fn claims(_object: &Value) -> Vec<String> {
         Vec::new()
@@ -282,6 +286,10 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn field_names(&self) -> &'static [&'static str] {
         K::FIELDS
+    }
+
+    fn unknown_field(&self, name: &str) -> String {
+        K::unknown_field(name)
     }
 
     fn claims(&self, object: &Value) -> Vec<String> {

@@ -52,6 +52,10 @@ impl Kind for ResourceSlices {
         ]
     }
 
+    fn unknown_field(name: &str) -> String {
+        format!("field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {name}")
+    }
+
     fn prepare(new: &mut ResourceSlice, _old: Option<&ResourceSlice>, cx: &WriteContext<'_>) -> Result<(), Status> {
         for taint in new.spec.devices.iter_mut().flatten().flat_map(|device| device.taints.iter_mut().flatten()) {
             taint.time_added.get_or_insert(Time(cx.now));

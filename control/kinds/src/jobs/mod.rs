@@ -118,6 +118,10 @@ impl Kind for Jobs {
         }
     }
 
+    fn unknown_field(name: &str) -> String {
+        format!("field label {name:?} not supported for Job")
+    }
+
     fn warnings(new: &Job, old: Option<&Job>) -> Vec<String> {
         let mut warnings = old.map_or_else(|| template::name_warnings(&new.metadata), |_| Vec::new());
         warnings.extend(new.spec.as_ref().and_then(spec::warning));
