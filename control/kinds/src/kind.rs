@@ -351,13 +351,22 @@ fn scale(object: &Value) -> Value {
         put_or_remove(&mut meta, key, metadata.get(key));
     }
     let selector = scale_selector(at(object, "spec.selector"));
-    json!({
+    let mut scale = json!({
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": meta,
-        "spec": {"replicas": object["spec"].get("replicas").unwrap_or(&json!(1))},
-        "status": {"replicas": at(object, "status.replicas").as_i64().unwrap_or(0), "selector": selector},
-    })
+        "spec": {},
+        "status": {"replicas": at(object, "status.replicas").as_i64().unwrap_or(0)},
+    });
+    // Upstream writes neither a zero nor an empty text here; the status' count is there always.
+    match at(object, "spec.replicas").as_i64().unwrap_or(1) {
+        0 => {}
+        replicas => scale["spec"]["replicas"] = replicas.into(),
+    }
+    if !selector.is_empty() {
+        scale["status"]["selector"] = selector.into();
+    }
+    scale
 }
 
 /// A selector in the text form that a Scale has. Replication controllers hold a plain map of labels.

@@ -57,6 +57,15 @@ fn merge(into: &mut Value, from: Value) {
     }
 }
 
+#[test]
+fn a_scale_of_none_says_no_number() {
+    let scale = |spec: Value| kind("Deployment").scale(&json!({"metadata": {"name": "d"}, "spec": spec})).expect("one");
+    let none = scale(json!({"replicas": 0}));
+    assert_eq!((&none["spec"], &none["status"]), (&json!({}), &json!({"replicas": 0})));
+    let three = scale(json!({"replicas": 3, "selector": {"matchLabels": {"app": "web"}}}));
+    assert_eq!((&three["spec"], &three["status"]["selector"]), (&json!({"replicas": 3}), &json!("app=web")));
+}
+
 fn update(name: &str, old: &Value, change: Value) -> Result<Value, corten_api::status::Status> {
     let mut new = old.clone();
     merge(&mut new, change);
