@@ -38,6 +38,8 @@ pub(crate) trait Kind: Sync + 'static {
     const DELETE_COLLECTION: bool = true;
     /// Whether a PUT creates an object that is not there.
     const CREATE_ON_UPDATE: bool = false;
+    /// What every request for the kind is warned of, if it is outdated.
+    const DEPRECATION: Option<&'static str> = None;
     /// Whether a deletion that says nothing of dependents lets them go instead of deleting them.
     const ORPHAN_DEPENDENTS: bool = false;
     /// What a deletion that orphans because nobody said otherwise is warned of.
@@ -262,6 +264,10 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn orphan_warning(&self) -> Option<&'static str> {
         K::ORPHAN_WARNING
+    }
+
+    fn deprecation(&self) -> Option<&'static str> {
+        K::DEPRECATION
     }
 
     fn shows_deleted(&self) -> bool {

@@ -353,6 +353,10 @@ pub trait AnyKind: Sync {
     fn orphan_warning(&self) -> Option<&'static str> {
         None
     }
+    /// What every request for the kind is warned of, if it is outdated.
+    fn deprecation(&self) -> Option<&'static str> {
+        None
+    }
     /// Whether a deletion is answered with the object.
     fn shows_deleted(&self) -> bool {
         false
