@@ -125,6 +125,10 @@ impl Kind for Jobs {
     fn warnings(new: &Job, old: Option<&Job>) -> Vec<String> {
         let mut warnings = old.map_or_else(|| template::name_warnings(&new.metadata), |_| Vec::new());
         warnings.extend(new.spec.as_ref().and_then(spec::warning));
+        if let Some(spec) = &new.spec {
+            let before = old.and_then(|old| old.spec.as_ref()).map(|spec| &spec.template);
+            warnings.extend(template::warnings(&spec.template, before, "spec.template"));
+        }
         warnings
     }
 
