@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::authenticate::{authenticate, strip};
+use crate::authenticate::{Peer, authenticate, strip};
 use crate::body::Answer;
 use crate::pieces::Gzip;
 use crate::server::Server;
@@ -53,12 +53,11 @@ impl Server {
     async fn connection(self: Arc<Self>, stream: TcpStream, acceptor: TlsAcceptor, cancel: CancellationToken) {
         let _ = stream.set_nodelay(true);
         let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await else { return };
-        let certificates: Option<Arc<[_]>> =
-            stream.get_ref().1.peer_certificates().map(|all| all.iter().map(|one| one.clone().into_owned()).collect());
+        let peer = Arc::new(Peer::new(stream.get_ref().1.peer_certificates().unwrap_or_default()));
         let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
-            let (server, certificates) = (Arc::clone(&self), certificates.clone());
+            let (server, peer) = (Arc::clone(&self), Arc::clone(&peer));
             async move {
-                let user = authenticate(&server, certificates.as_deref(), request.headers());
+                let user = authenticate(&server, &peer, request.headers());
                 strip(request.headers_mut());
                 let headers = request.headers().clone();
                 let answer = server.answer(user, request).await;

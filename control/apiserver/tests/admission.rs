@@ -350,13 +350,13 @@ async fn pods_do_no_more_than_their_namespace_lets_them() {
     .assert_eq(&label(json!({"pod-security.kubernetes.io/enforce": "baseline"})).await);
     made(&api, PODS, &pod("fine", json!({}))).await;
     let containers = json!([{"name": "c", "image": "x", "ports": [{"containerPort": 80, "hostPort": 80}], "securityContext": {
-        "privileged": true, "procMount": "Unmasked", "capabilities": {"add": ["NET_ADMIN", "CHOWN"]},
+        "privileged": true, "capabilities": {"add": ["NET_ADMIN", "CHOWN"]},
         "seLinuxOptions": {"type": "spc_t", "user": "u"}, "seccompProfile": {"type": "Unconfined"},
         "appArmorProfile": {"type": "Unconfined"},
     }, "livenessProbe": {"tcpSocket": {"host": "example.com", "port": 80}}}]);
     let bad = json!({"hostPID": true, "containers": containers, "volumes": [{"name": "v", "hostPath": {"path": "/"}}],
         "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}});
-    refused(&api, PODS, &pod("a", bad), &expect![[r#"403 pods "a" is forbidden: violates PodSecurity "baseline:latest": forbidden AppArmor profile (container "c" must not set AppArmor profile type to "Unconfined"), non-default capabilities (container "c" must not include "NET_ADMIN" in securityContext.capabilities.add), host namespaces (hostPID=true), hostPath volumes (volume "v"), hostPort (container "c" uses hostPort 80), probe or lifecycle host (container "c" uses probe or lifecycle host "example.com"), privileged (container "c" must not set securityContext.privileged=true), procMount (container "c" must not set securityContext.procMount to "Unmasked"), seLinuxOptions (container "c" set forbidden securityContext.seLinuxOptions: type "spc_t"; user may not be set), seccompProfile (container "c" must not set securityContext.seccompProfile.type to "Unconfined"), forbidden sysctls (kernel.msgmax)"#]]).await;
+    refused(&api, PODS, &pod("a", bad), &expect![[r#"403 pods "a" is forbidden: violates PodSecurity "baseline:latest": forbidden AppArmor profile (container "c" must not set AppArmor profile type to "Unconfined"), non-default capabilities (container "c" must not include "NET_ADMIN" in securityContext.capabilities.add), host namespaces (hostPID=true), hostPath volumes (volume "v"), hostPort (container "c" uses hostPort 80), probe or lifecycle host (container "c" uses probe or lifecycle host "example.com"), privileged (container "c" must not set securityContext.privileged=true), seLinuxOptions (container "c" set forbidden securityContext.seLinuxOptions: type "spc_t"; user may not be set), seccompProfile (container "c" must not set securityContext.seccompProfile.type to "Unconfined"), forbidden sysctls (kernel.msgmax)"#]]).await;
     expect![[r#"
         200 299 - "existing pods in namespace \"default\" violate the new PodSecurity enforce level \"restricted:latest\""
         299 - "fine: allowPrivilegeEscalation != false, unrestricted capabilities, runAsNonRoot != true, seccompProfile"

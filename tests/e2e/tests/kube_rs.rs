@@ -48,7 +48,7 @@ async fn everything(sandbox: &Sandbox) -> Result<()> {
     in_time("watches", watches(client.clone())).await?;
     in_time("a reflector", reflected(client.clone())).await?;
     in_time("a controller", controlled(client.clone())).await?;
-    in_time("a pod", pod(client)).await
+    in_time("a pod", Box::pin(pod(client))).await
 }
 
 fn map(name: &str, value: &str) -> Result<ConfigMap> {

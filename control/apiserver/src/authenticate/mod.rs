@@ -1,18 +1,17 @@
 //! Who asks: a client certificate, a service-account token, or nobody; and on whose behalf.
 
 pub(crate) mod impersonate;
+mod peer;
 mod token;
 
 use corten_api::status::Status;
 use http::header::{AUTHORIZATION, HeaderName, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue};
-use rustls_pki_types::{CertificateDer, UnixTime};
-use sha2::{Digest, Sha256};
 
-use crate::discovery::hex;
 use crate::identity::Identity;
 use crate::server::Server;
 
+pub(crate) use peer::Peer;
 pub(crate) use token::{Bearer, SECRET_TYPE, bearer};
 
 /// Key of what names the credentials behind a request.
@@ -21,14 +20,10 @@ pub(crate) const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id"
 const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// The identity behind a request; 401 for credentials that are not good. Any good credential is enough.
-pub(crate) fn authenticate(
-    server: &Server,
-    certificates: Option<&[CertificateDer<'_>]>,
-    headers: &HeaderMap,
-) -> Result<Identity, Status> {
+pub(crate) fn authenticate(server: &Server, peer: &Peer, headers: &HeaderMap) -> Result<Identity, Status> {
     let mut refused = false;
-    if let Some([own, rest @ ..]) = certificates {
-        match certificate(server, own, rest) {
+    if !peer.is_nobody() {
+        match peer.user(server) {
             Some(user) => return Ok(user),
             None => refused = true,
         }
@@ -93,20 +88,6 @@ fn protocols(headers: &HeaderMap) -> Vec<String> {
 
 fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
-}
-
-/// The user is the certificate's common name, its organisations are the groups.
-fn certificate(server: &Server, own: &CertificateDer<'_>, rest: &[CertificateDer<'_>]) -> Option<Identity> {
-    let seconds = u64::try_from(server.clock().now().as_second()).ok()?;
-    let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
-    server.verifier().verify_client_cert(own, rest, now).ok()?;
-    let (_, parsed) = x509_parser::parse_x509_certificate(own).ok()?;
-    let name = parsed.subject().iter_common_name().next()?.as_str().ok()?.to_owned();
-    let groups: Vec<&str> = parsed.subject().iter_organization().filter_map(|group| group.as_str().ok()).collect();
-    let mut user = Identity::new(name, &groups);
-    let fingerprint = format!("X509SHA256={}", hex(&Sha256::digest(own)).to_lowercase());
-    user.extra.insert(CREDENTIAL.to_owned(), vec![fingerprint]);
-    Some(user)
 }
 
 #[cfg(test)]

@@ -148,9 +148,6 @@ fn windows(options: &WindowsSecurityContextOptions, path: &str, errs: &mut Field
 
 /// The security of a pod, and the host's namespaces that it shares.
 pub(super) fn pod(spec: &PodSpec, path: &str, errs: &mut FieldErrors) {
-    if spec.host_network == Some(true) {
-        host_ports(spec, path, errs);
-    }
     if spec.share_process_namespace == Some(true) && spec.host_pid == Some(true) {
         let why = "ShareProcessNamespace and HostPID cannot both be enabled";
         errs.invalid(format!("{path}.shareProcessNamespace"), true, why);
@@ -191,7 +188,11 @@ pub(super) fn pod(spec: &PodSpec, path: &str, errs: &mut FieldErrors) {
     }
 }
 
-fn host_ports(spec: &PodSpec, path: &str, errs: &mut FieldErrors) {
+/// On the host's network a port of the container is one of the host. Templates leave that open until they are pods.
+pub(super) fn host_ports(spec: &PodSpec, path: &str, errs: &mut FieldErrors) {
+    if spec.host_network != Some(true) {
+        return;
+    }
     for (index, container) in spec.containers.iter().enumerate() {
         for (at, port) in container.ports.iter().flatten().enumerate() {
             if port.host_port != Some(port.container_port) {

@@ -47,6 +47,7 @@ pub(super) fn new_pod(spec: &PodSpec, errs: &mut FieldErrors) {
     if spec.ephemeral_containers.as_ref().is_some_and(|list| !list.is_empty()) {
         errs.forbidden("spec.ephemeralContainers", "cannot be set on create");
     }
+    security::host_ports(spec, "spec", errs);
     let gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
     if gated && spec.node_name.as_ref().is_some_and(|name| !name.is_empty()) {
         errs.forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared");

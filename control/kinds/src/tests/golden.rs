@@ -75,6 +75,12 @@ fn what_is_there_stays_as_it_is() {
     }
     assert!(seen > 50, "only {seen} kinds have a golden object");
     expect_test::expect![[r#"
+        Namespace.metadata.labels.kubernetes.io/metadata.name: null became "nameValue"
+        Pod.spec.initContainers[0].resources.requests.limitsKey: null became "0"
+        Pod.spec.containers[0].resources.requests.limitsKey: null became "0"
+        Pod.spec.resources.requests.limitsKey: null became "0"
+        Secret.data.stringDataKey: null became "c3RyaW5nRGF0YVZhbHVl"
+        Secret.stringData: {"stringDataKey":"stringDataValue"} became null
         StatefulSet.spec.volumeClaimTemplates[0].apiVersion: null became "v1"
         StatefulSet.spec.volumeClaimTemplates[0].kind: null became "PersistentVolumeClaim""#]]
     .assert_eq(&lines.join("\n"));
