@@ -97,11 +97,7 @@ impl Filter {
         let fields = Fields::parse(text).map_err(|error| Status::bad_request(error.0))?;
         let known = |name: &str| is_shallow(name) || kind.field_names().contains(&name);
         if let Some((name, ..)) = fields.terms.iter().find(|(name, ..)| !known(name)) {
-            let names = kind.names();
-            let gvr = format!("{}/{}, Resource={}", names.group, names.version, names.plural);
-            return Err(Status::bad_request(format!(
-                "Unable to find {gvr:?} that match label selector \"\", field selector {text:?}: field label not supported: {name}"
-            )));
+            return Err(Status::bad_request(kind.unknown_field(name)));
         }
         let deep = fields.terms.iter().any(|(name, ..)| !is_shallow(name));
         Ok(Self { kind, labels, fields, deep })
@@ -195,6 +191,20 @@ mod tests {
             expected,
             "{query} {object} by facts"
         );
+    }
+
+    #[test]
+    fn a_field_that_no_object_has_is_refused_in_the_words_of_its_kind() {
+        for (plural, expected) in [
+            ("pods", "field label not supported: data.a"),
+            ("configmaps", r#""data.a" is not a known field selector: only "metadata.name", "metadata.namespace""#),
+            ("jobs", r#"field label "data.a" not supported for Job"#),
+            ("resourceslices", "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: data.a"),
+        ] {
+            let kind = KINDS.iter().copied().find(|kind| kind.names().plural == plural).expect("a kind");
+            let refused = Filter::parse(kind, &Query::parse(Some("fieldSelector=data.a%3D1"))).err().expect("refused");
+            assert_eq!((refused.code, refused.message.as_str()), (400, expected));
+        }
     }
 
     #[test]

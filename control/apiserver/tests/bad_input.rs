@@ -285,7 +285,7 @@ fn rows() -> Vec<Row> {
         get(
             "a field selector",
             format!("{PODS}?fieldSelector=spec.x%3D1"),
-            "400 BadRequest | Unable to find \"/v1, Resource=pods\" that match label selector \"\", field selector \"spec.x=1\": field label not supported: spec.x",
+            "400 BadRequest | field label not supported: spec.x",
         ),
         get("a limit", format!("{PODS}?limit=many"), "400 BadRequest | "),
         get("a token of nobody", format!("{PODS}?continue=abc"), "400 BadRequest | continue key is not valid"),

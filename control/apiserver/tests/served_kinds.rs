@@ -51,6 +51,27 @@ async fn one_event_has_two_shapes() {
 }
 
 #[tokio::test]
+async fn what_is_outdated_is_said() {
+    let api = Api::new().await;
+    let endpoints = "299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\"";
+    let job = "299 - \"child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning\"";
+    for (method, path, expected) in [
+        (Method::GET, "/api/v1/componentstatuses", Some("299 - \"v1 ComponentStatus is deprecated in v1.19+\"")),
+        (Method::GET, "/api/v1/namespaces/default/endpoints", Some(endpoints)),
+        (Method::GET, "/api/v1/endpoints", Some(endpoints)),
+        (Method::GET, "/api/v1/namespaces", None),
+        (Method::DELETE, "/apis/batch/v1/namespaces/default/jobs", Some(job)),
+        (Method::DELETE, "/apis/batch/v1/namespaces/default/jobs?propagationPolicy=Background", None),
+    ] {
+        let request = http::Request::builder().method(method).uri(path);
+        let request = request.body(http_body_util::Full::default()).expect("a request");
+        let answer = api.raw(corten_apiserver::Identity::admin(), request).await;
+        let warning = answer.headers().get(http::header::WARNING).and_then(|warning| warning.to_str().ok());
+        assert_eq!((answer.status().as_u16(), warning), (200, expected), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_stored_is_answered() {
     let api = Api::new().await;
     let (code, list) = api.get("/api/v1/componentstatuses").await;

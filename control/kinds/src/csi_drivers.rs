@@ -25,6 +25,7 @@ impl Kind for CsiDrivers {
         categories: &[],
     };
     const SCOPE: Scope = Scope::Cluster;
+    const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[
         NAME,
         boolean("AttachRequired"),

@@ -28,6 +28,7 @@ impl Kind for CsiNodes {
         categories: &[],
     };
     const SCOPE: Scope = Scope::Cluster;
+    const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[NAME, number("Drivers"), column("Age")];
 
     fn cells(node: &CSINode, now: Timestamp) -> Vec<Value> {

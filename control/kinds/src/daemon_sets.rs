@@ -4,6 +4,7 @@ use corten_api::IntOrString;
 use corten_api::api::apps::v1::{
     DaemonSet, DaemonSetSpec, DaemonSetStatus, DaemonSetUpdateStrategy, RollingUpdateDaemonSet,
 };
+use corten_api::api::core::v1::PodTemplateSpec;
 use corten_api::field::FieldErrors;
 use corten_api::names::Names;
 use corten_api::status::Status;
@@ -115,6 +116,11 @@ impl Kind for DaemonSets {
         template::validate_selector_change(&spec.selector, before, errs);
     }
 
+    fn warnings(new: &DaemonSet, old: Option<&DaemonSet>) -> Vec<String> {
+        let Some(template) = template_of(new) else { return Vec::new() };
+        template::warnings(template, old.and_then(template_of), "spec.template")
+    }
+
     fn validate_status(new: &DaemonSet, old: &DaemonSet, errs: &mut FieldErrors) {
         let status = new.status.clone().unwrap_or_default();
         let whole = |count: Option<i32>| count.map(i64::from);
@@ -133,6 +139,10 @@ impl Kind for DaemonSets {
         let before = old.status.as_ref().and_then(|status| status.collision_count);
         counts::not_decremented(status.collision_count, before, "status.collisionCount", errs);
     }
+}
+
+fn template_of(object: &DaemonSet) -> Option<&PodTemplateSpec> {
+    object.spec.as_ref().map(|spec| &spec.template)
 }
 
 fn template_generation(set: &DaemonSet) -> Result<Option<i64>, Status> {

@@ -4,6 +4,7 @@ use corten_api::IntOrString;
 use corten_api::api::apps::v1::{
     Deployment, DeploymentSpec, DeploymentStatus, DeploymentStrategy, RollingUpdateDeployment,
 };
+use corten_api::api::core::v1::PodTemplateSpec;
 use corten_api::field::FieldErrors;
 use corten_api::names::Names;
 use corten_api::status::Status;
@@ -98,7 +99,11 @@ impl Kind for Deployments {
     }
 
     fn warnings(new: &Deployment, old: Option<&Deployment>) -> Vec<String> {
-        old.map_or_else(|| template::name_warnings(&new.metadata), |_| Vec::new())
+        let mut warnings = old.map_or_else(|| template::name_warnings(&new.metadata), |_| Vec::new());
+        if let Some(template) = template_of(new) {
+            warnings.extend(template::warnings(template, old.and_then(template_of), "spec.template"));
+        }
+        warnings
     }
 
     fn validate_status(new: &Deployment, old: &Deployment, errs: &mut FieldErrors) {
@@ -127,6 +132,10 @@ impl Kind for Deployments {
         let before = old.status.as_ref().and_then(|status| status.collision_count);
         counts::not_decremented(status.collision_count, before, "status.collisionCount", errs);
     }
+}
+
+fn template_of(object: &Deployment) -> Option<&PodTemplateSpec> {
+    object.spec.as_ref().map(|spec| &spec.template)
 }
 
 fn validate_strategy(strategy: Option<&DeploymentStrategy>, errs: &mut FieldErrors) {

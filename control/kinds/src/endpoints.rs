@@ -30,6 +30,8 @@ impl Kind for EndpointsKind {
     };
     const STORAGE: &'static str = "services/endpoints";
     const CREATE_ON_UPDATE: bool = true;
+    const DEPRECATION: Option<&'static str> =
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice");
     const COLUMNS: &'static [ColumnHead] = &[NAME, column("Endpoints"), column("Age")];
 
     fn cells(endpoints: &Endpoints, now: Timestamp) -> Vec<Value> {
@@ -56,10 +58,6 @@ impl Kind for EndpointsKind {
         for (index, subset) in endpoints.subsets.iter().flatten().enumerate() {
             self::subset(subset, is_own(&endpoints.metadata), &format!("subsets[{index}]"), errs);
         }
-    }
-
-    fn warnings(_endpoints: &Endpoints, _old: Option<&Endpoints>) -> Vec<String> {
-        vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()]
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) trait Kind: Sync + 'static {
     const NAME_RULE: meta::NameRule = meta::NameRule::Subdomain;
     /// Whether `metadata.generation` counts the changes of what is neither metadata nor status.
     const GENERATION: bool = false;
+    /// Whether a status that comes with a new object stays. Others begin with none, or with what `prepare` makes of it.
+    const STATUS_ON_CREATE: bool = false;
     /// Field selectors besides metadata.name and metadata.namespace.
     const FIELDS: &'static [&'static str] = &[];
     const TIME_TO_LIVE: Option<Duration> = None;
@@ -36,6 +38,8 @@ pub(crate) trait Kind: Sync + 'static {
     const DELETE_COLLECTION: bool = true;
     /// Whether a PUT creates an object that is not there.
     const CREATE_ON_UPDATE: bool = false;
+    /// What every request for the kind is warned of, if it is outdated.
+    const DEPRECATION: Option<&'static str> = None;
     /// Whether a deletion that says nothing of dependents lets them go instead of deleting them.
     const ORPHAN_DEPENDENTS: bool = false;
     /// What a deletion that orphans because nobody said otherwise is warned of.
@@ -88,6 +92,10 @@ pub(crate) trait Kind: Sync + 'static {
     /// The value of one of `FIELDS`: by default, what its path leads to.
     fn field(object: &Value, name: &str) -> String {
         plain(at(object, name))
+    }
+    /// See [`AnyKind::unknown_field`].
+    fn unknown_field(name: &str) -> String {
+        crate::unknown_field(name, Self::FIELDS)
     }
     /// See [`AnyKind::claims`].
     fn claims(_object: &Value) -> Vec<String> {
@@ -188,6 +196,13 @@ impl<K: Kind> AnyKind for Erased<K> {
         let mut errs = FieldErrors::default();
         match operation {
             Operation::Create => {
+                let mut new = new;
+                if has_status
+                    && !K::STATUS_ON_CREATE
+                    && let Some(map) = new.as_object_mut()
+                {
+                    map.shift_remove("status");
+                }
                 let mut object = Self::typed(&new)?;
                 K::default(&mut object);
                 if K::GENERATION {
@@ -251,6 +266,10 @@ impl<K: Kind> AnyKind for Erased<K> {
         K::ORPHAN_WARNING
     }
 
+    fn deprecation(&self) -> Option<&'static str> {
+        K::DEPRECATION
+    }
+
     fn shows_deleted(&self) -> bool {
         K::SHOW_DELETED
     }
@@ -273,6 +292,10 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn field_names(&self) -> &'static [&'static str] {
         K::FIELDS
+    }
+
+    fn unknown_field(&self, name: &str) -> String {
+        K::unknown_field(name)
     }
 
     fn claims(&self, object: &Value) -> Vec<String> {
@@ -334,13 +357,22 @@ fn scale(object: &Value) -> Value {
         put_or_remove(&mut meta, key, metadata.get(key));
     }
     let selector = scale_selector(at(object, "spec.selector"));
-    json!({
+    let mut scale = json!({
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": meta,
-        "spec": {"replicas": object["spec"].get("replicas").unwrap_or(&json!(1))},
-        "status": {"replicas": at(object, "status.replicas").as_i64().unwrap_or(0), "selector": selector},
-    })
+        "spec": {},
+        "status": {"replicas": at(object, "status.replicas").as_i64().unwrap_or(0)},
+    });
+    // Upstream writes neither a zero nor an empty text here; the status' count is there always.
+    match at(object, "spec.replicas").as_i64().unwrap_or(1) {
+        0 => {}
+        replicas => scale["spec"]["replicas"] = replicas.into(),
+    }
+    if !selector.is_empty() {
+        scale["status"]["selector"] = selector.into();
+    }
+    scale
 }
 
 /// A selector in the text form that a Scale has. Replication controllers hold a plain map of labels.

@@ -353,6 +353,10 @@ pub trait AnyKind: Sync {
     fn orphan_warning(&self) -> Option<&'static str> {
         None
     }
+    /// What every request for the kind is warned of, if it is outdated.
+    fn deprecation(&self) -> Option<&'static str> {
+        None
+    }
     /// Whether a deletion is answered with the object.
     fn shows_deleted(&self) -> bool {
         false
@@ -387,6 +391,10 @@ pub trait AnyKind: Sync {
     fn fields(&self, object: &Value) -> Vec<(&'static str, String)>;
     /// Names of those field selectors.
     fn field_names(&self) -> &'static [&'static str];
+    /// What is wrong with another field in a selector, in the words that the kind has upstream.
+    fn unknown_field(&self, name: &str) -> String {
+        unknown_field(name, self.field_names())
+    }
     /// The claims an object holds.
     fn claims(&self, object: &Value) -> Vec<String>;
     /// `autoscaling/v1` Scale of an object, for kinds with that subresource.
@@ -396,5 +404,14 @@ pub trait AnyKind: Sync {
     /// How long objects live without being written, if they expire (events: 1 hour).
     fn time_to_live(&self) -> Option<std::time::Duration> {
         None
+    }
+}
+
+/// What is wrong with a field in a selector: kinds with fields of their own say it in other words than those without.
+fn unknown_field(name: &str, known: &[&str]) -> String {
+    if known.is_empty() {
+        format!("{name:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+    } else {
+        format!("field label not supported: {name}")
     }
 }

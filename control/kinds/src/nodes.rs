@@ -45,6 +45,8 @@ impl Kind for Nodes {
         wide("Kernel-Version"),
         wide("Container-Runtime"),
     ];
+    // A kubelet brings its node's status along.
+    const STATUS_ON_CREATE: bool = true;
     const FIELDS: &'static [&'static str] = &["spec.unschedulable"];
 
     fn cells(node: &Node, now: Timestamp) -> Vec<Value> {

@@ -36,6 +36,7 @@ impl Kind for PersistentVolumeClaims {
         categories: &[],
     };
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[
         NAME,
         column("Status"),

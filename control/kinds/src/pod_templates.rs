@@ -49,4 +49,9 @@ impl Kind for PodTemplates {
     fn validate(new: &PodTemplate, _old: Option<&PodTemplate>, errs: &mut FieldErrors) {
         template::validate(&new.template.clone().unwrap_or_default(), "template", errs);
     }
+
+    fn warnings(new: &PodTemplate, old: Option<&PodTemplate>) -> Vec<String> {
+        let Some(template) = &new.template else { return Vec::new() };
+        template::warnings(template, old.and_then(|old| old.template.as_ref()), "template")
+    }
 }

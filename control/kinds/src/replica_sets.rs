@@ -1,6 +1,7 @@
 //! ReplicaSets: so many pods of one template.
 
 use corten_api::api::apps::v1::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus};
+use corten_api::api::core::v1::PodTemplateSpec;
 use corten_api::field::FieldErrors;
 use corten_api::names::Names;
 use corten_api::status::Status;
@@ -80,7 +81,11 @@ impl Kind for ReplicaSets {
     }
 
     fn warnings(new: &ReplicaSet, old: Option<&ReplicaSet>) -> Vec<String> {
-        old.map_or_else(|| template::name_warnings(&new.metadata), |_| Vec::new())
+        let mut warnings = old.map_or_else(|| template::name_warnings(&new.metadata), |_| Vec::new());
+        if let Some(template) = template_of(new) {
+            warnings.extend(template::warnings(template, old.and_then(template_of), "spec.template"));
+        }
+        warnings
     }
 
     fn validate_status(new: &ReplicaSet, _old: &ReplicaSet, errs: &mut FieldErrors) {
@@ -93,6 +98,10 @@ impl Kind for ReplicaSets {
         validate_replicas(status.replicas, &parts, status.observed_generation, errs);
         counts::not_negative(status.terminating_replicas, "status.terminatingReplicas", errs);
     }
+}
+
+fn template_of(object: &ReplicaSet) -> Option<&PodTemplateSpec> {
+    object.spec.as_ref().and_then(|spec| spec.template.as_ref())
 }
 
 /// Counts of replicas hang together: of all, and of the labelled, ready and available ones, in this order.

@@ -1,6 +1,8 @@
 //! ReplicationControllers: what ReplicaSets were before there were selectors with operators.
 
-use corten_api::api::core::v1::{ReplicationController, ReplicationControllerSpec, ReplicationControllerStatus};
+use corten_api::api::core::v1::{
+    PodTemplateSpec, ReplicationController, ReplicationControllerSpec, ReplicationControllerStatus,
+};
 use corten_api::field::FieldErrors;
 use corten_api::names::Names;
 use corten_api::status::Status;
@@ -100,7 +102,11 @@ impl Kind for ReplicationControllers {
     }
 
     fn warnings(new: &ReplicationController, old: Option<&ReplicationController>) -> Vec<String> {
-        old.map_or_else(|| template::name_warnings(&new.metadata), |_| Vec::new())
+        let mut warnings = old.map_or_else(|| template::name_warnings(&new.metadata), |_| Vec::new());
+        if let Some(template) = template_of(new) {
+            warnings.extend(template::warnings(template, old.and_then(template_of), "spec.template"));
+        }
+        warnings
     }
 
     fn validate_status(new: &ReplicationController, _old: &ReplicationController, errs: &mut FieldErrors) {
@@ -112,4 +118,8 @@ impl Kind for ReplicationControllers {
         ];
         validate_replicas(status.replicas, &parts, status.observed_generation, errs);
     }
+}
+
+fn template_of(object: &ReplicationController) -> Option<&PodTemplateSpec> {
+    object.spec.as_ref().and_then(|spec| spec.template.as_ref())
 }

@@ -41,6 +41,7 @@ impl Kind for ResourceQuotas {
         categories: &[],
     };
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[NAME, column("Request"), column("Limit"), column("Age")];
 
     fn cells(quota: &ResourceQuota, now: Timestamp) -> Vec<Value> {

@@ -98,6 +98,11 @@ impl Kind for StatefulSets {
         }
     }
 
+    fn warnings(new: &StatefulSet, old: Option<&StatefulSet>) -> Vec<String> {
+        let Some(template) = template_of(new) else { return Vec::new() };
+        template::warnings(template, old.and_then(template_of), "spec.template")
+    }
+
     fn validate_status(new: &StatefulSet, old: &StatefulSet, errs: &mut FieldErrors) {
         let status = new.status.clone().unwrap_or_default();
         let whole = |count: Option<i32>| count.map(i64::from);
@@ -124,6 +129,10 @@ impl Kind for StatefulSets {
         let before = old.status.as_ref().and_then(|status| status.collision_count);
         counts::not_decremented(status.collision_count, before, "status.collisionCount", errs);
     }
+}
+
+fn template_of(object: &StatefulSet) -> Option<&PodTemplateSpec> {
+    object.spec.as_ref().map(|spec| &spec.template)
 }
 
 fn default_claim(claim: &mut PersistentVolumeClaim) {

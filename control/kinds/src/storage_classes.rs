@@ -31,6 +31,7 @@ impl Kind for StorageClasses {
         categories: &[],
     };
     const SCOPE: Scope = Scope::Cluster;
+    const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[
         NAME,
         column("Provisioner"),

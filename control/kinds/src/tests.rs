@@ -3,6 +3,7 @@
 mod golden;
 mod networking;
 mod pods;
+mod status;
 mod storage;
 mod workloads;
 
@@ -69,6 +70,17 @@ fn every_kind_is_declared_whole() {
         assert_eq!(cells.len(), kind.columns().len(), "{names}");
         assert_eq!(kind.fields(&empty).len(), kind.field_names().len(), "{names}");
     }
+}
+
+#[test]
+fn what_a_deletion_is_answered_with_is_declared() {
+    let shown = KINDS.iter().filter(|kind| kind.shows_deleted()).map(|kind| kind.names().plural);
+    let orphaning = KINDS.iter().filter(|kind| kind.orphans_dependents()).map(|kind| kind.names().plural);
+    let mut shown: Vec<&str> = shown.collect();
+    shown.sort_unstable();
+    expect_test::expect!["csidrivers csinodes deviceclasses persistentvolumeclaims persistentvolumes pods podtemplates resourceclaims resourceclaimtemplates resourcequotas resourceslices serviceaccounts services storageclasses volumeattachments volumeattributesclasses"].assert_eq(&shown.join(" "));
+    expect_test::expect!["replicationcontrollers jobs"].assert_eq(&orphaning.collect::<Vec<_>>().join(" "));
+    assert!(kind("Job").orphan_warning().is_some_and(|text| text.starts_with("child pods are preserved by default")));
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub struct VirtualKind {
     verbs: &'static [&'static str],
     columns: &'static [ColumnHead],
     cells: fn(&Value) -> Vec<Value>,
+    deprecation: Option<&'static str>,
 }
 
 /// Names of a kind that is only asked for, and what it is called besides.
@@ -33,6 +34,7 @@ const fn order(names: &'static Names, scope: Scope) -> VirtualKind {
         verbs: &["create"],
         columns: &[NAME],
         cells: |object| vec![object["metadata"]["name"].clone()],
+        deprecation: None,
     }
 }
 
@@ -48,6 +50,7 @@ pub(crate) static COMPONENT_STATUSES: VirtualKind = VirtualKind {
     verbs: &["get", "list"],
     columns: &[NAME, column("Status"), column("Message"), column("Error")],
     cells: component_status,
+    deprecation: Some("v1 ComponentStatus is deprecated in v1.19+"),
 };
 
 pub(crate) static TOKEN_REVIEWS: VirtualKind =
@@ -89,6 +92,10 @@ fn component_status(object: &Value) -> Vec<Value> {
 impl AnyKind for VirtualKind {
     fn names(&self) -> &'static Names {
         self.names
+    }
+
+    fn deprecation(&self) -> Option<&'static str> {
+        self.deprecation
     }
 
     fn is_virtual(&self) -> bool {

@@ -30,6 +30,7 @@ impl Kind for VolumeAttachments {
     };
     const SCOPE: Scope = Scope::Cluster;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[
         NAME,
         ColumnHead { title: "Attacher", kind: "string", format: "name", wide: false },

@@ -26,6 +26,7 @@ impl Kind for VolumeAttributesClasses {
         categories: &[],
     };
     const SCOPE: Scope = Scope::Cluster;
+    const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[NAME, column("DriverName"), column("Age")];
 
     fn cells(class: &VolumeAttributesClass, now: Timestamp) -> Vec<Value> {

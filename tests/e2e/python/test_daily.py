@@ -221,7 +221,6 @@ class Pods(Namespaced):
                               container="none")
         self.assertIn("none", status["message"])
 
-    @pending("the channel protocol of old WebSocket clients")
     def test_port_forward(self):
         forward = portforward(self.core.connect_get_namespaced_pod_portforward, "pod", self.namespace, ports="8080")
         socket = forward.socket(8080)

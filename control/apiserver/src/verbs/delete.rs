@@ -138,10 +138,7 @@ pub(super) async fn delete(server: &Server, request: &Request, target: &Target) 
     let form = negotiate::accept(request.header(ACCEPT))?;
     let options = Options::read(server, request)?;
     let name = target.name.as_deref().unwrap_or_default();
-    let warnings: Warnings = match target.kind.orphan_warning() {
-        Some(warning) if options.propagation.is_none() => vec![warning.to_owned()],
-        _ => Warnings::new(),
-    };
+    let warnings = orphan_warnings(target, &options);
     match delete_object(server, target.kind, target.namespace.as_deref(), name, &options).await? {
         Deleted::Marked(bytes) => {
             let code = if options.deletes_dependents { StatusCode::ACCEPTED } else { StatusCode::OK };
@@ -179,7 +176,14 @@ pub(super) async fn delete_collection(server: &Server, request: &Request, target
             Err(status) => return Err(status),
         }
     }
-    crate::lists::answer(server, request, form, target, &page.items, &page.metadata)
+    let answer = crate::lists::answer(server, request, form, target, &page.items, &page.metadata)?;
+    Ok(objects::warned(answer, &orphan_warnings(target, &options)))
+}
+
+/// What is said of dependents that stay because the client did not say what is to become of them.
+fn orphan_warnings(target: &Target, options: &Options) -> Warnings {
+    let warning = target.kind.orphan_warning().filter(|_| options.propagation.is_none());
+    warning.into_iter().map(str::to_owned).collect()
 }
 
 /// Deletes an object, or marks it if something is to happen first.

@@ -69,8 +69,23 @@ pub(crate) fn verb(request: &Request, target: &Target) -> Result<&'static str, S
     })
 }
 
-/// Runs a request on objects.
+/// Runs a request on objects, and says so if their kind is outdated.
 pub(crate) async fn run(
+    server: &Arc<Server>,
+    request: Request,
+    target: Target,
+    verb: &'static str,
+) -> Result<Answer, Status> {
+    // A subresource has a kind of its own.
+    let outdated = target.kind.deprecation().filter(|_| target.subresource.is_none());
+    let answer = run_verb(server, request, target, verb).await?;
+    Ok(match outdated {
+        Some(warning) => crate::objects::warned(answer, &vec![warning.to_owned()]),
+        None => answer,
+    })
+}
+
+async fn run_verb(
     server: &Arc<Server>,
     request: Request,
     target: Target,

@@ -101,6 +101,10 @@ impl Kind for CronJobs {
         if new.spec.schedule.contains("TZ") {
             warnings.push("CRON_TZ or TZ used in spec.schedule is not officially supported, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details".to_owned());
         }
+        if let Some(spec) = &new.spec.job_template.spec {
+            let before = old.and_then(|old| old.spec.job_template.spec.as_ref()).map(|spec| &spec.template);
+            warnings.extend(template::warnings(&spec.template, before, "spec.jobTemplate.spec.template"));
+        }
         warnings
     }
 }

@@ -25,6 +25,7 @@ impl Kind for ResourceClaimTemplates {
         short: &[],
         categories: &[],
     };
+    const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[NAME, column("Age")];
 
     fn cells(template: &ResourceClaimTemplate, now: Timestamp) -> Vec<Value> {

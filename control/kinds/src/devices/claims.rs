@@ -27,6 +27,7 @@ impl Kind for ResourceClaims {
         categories: &[],
     };
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[NAME, column("State"), column("Age")];
 
     fn cells(claim: &ResourceClaim, now: Timestamp) -> Vec<Value> {

@@ -27,6 +27,7 @@ impl Kind for DeviceClasses {
     };
     const SCOPE: Scope = Scope::Cluster;
     const GENERATION: bool = true;
+    const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[NAME, column("Age")];
 
     fn cells(class: &DeviceClass, now: Timestamp) -> Vec<Value> {

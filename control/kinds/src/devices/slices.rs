@@ -38,6 +38,7 @@ impl Kind for ResourceSlices {
     };
     const SCOPE: Scope = Scope::Cluster;
     const GENERATION: bool = true;
+    const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[NAME, column("Node"), column("Driver"), column("Pool"), column("Age")];
     const FIELDS: &'static [&'static str] = &["spec.nodeName", "spec.driver"];
 
@@ -49,6 +50,10 @@ impl Kind for ResourceSlices {
             slice.spec.pool.name.clone().into(),
             age(slice.metadata.creation_timestamp.as_ref(), now).into(),
         ]
+    }
+
+    fn unknown_field(name: &str) -> String {
+        format!("field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {name}")
     }
 
     fn prepare(new: &mut ResourceSlice, _old: Option<&ResourceSlice>, cx: &WriteContext<'_>) -> Result<(), Status> {

@@ -57,6 +57,9 @@ impl Kind for Jobs {
     const FIELDS: &'static [&'static str] = &["status.successful"];
     // As upstream, for the sake of old clients.
     const ORPHAN_DEPENDENTS: bool = true;
+    const ORPHAN_WARNING: Option<&'static str> = Some(
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
+    );
 
     fn cells(job: &Job, now: Timestamp) -> Vec<Value> {
         let spec = job.spec.clone().unwrap_or_default();
@@ -115,9 +118,17 @@ impl Kind for Jobs {
         }
     }
 
+    fn unknown_field(name: &str) -> String {
+        format!("field label {name:?} not supported for Job")
+    }
+
     fn warnings(new: &Job, old: Option<&Job>) -> Vec<String> {
         let mut warnings = old.map_or_else(|| template::name_warnings(&new.metadata), |_| Vec::new());
         warnings.extend(new.spec.as_ref().and_then(spec::warning));
+        if let Some(spec) = &new.spec {
+            let before = old.and_then(|old| old.spec.as_ref()).map(|spec| &spec.template);
+            warnings.extend(template::warnings(&spec.template, before, "spec.template"));
+        }
         warnings
     }
 

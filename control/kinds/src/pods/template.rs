@@ -96,6 +96,14 @@ pub(crate) fn name_warnings(metadata: &ObjectMeta) -> Vec<String> {
     vec![format!("metadata.name: {why}: [{}]", problems.join(" "))]
 }
 
+/// What the client is to be told of a template: all of a new one, nothing of one that stays.
+pub(crate) fn warnings(template: &PodTemplateSpec, old: Option<&PodTemplateSpec>, path: &str) -> Vec<String> {
+    match &template.spec {
+        Some(spec) if old != Some(template) => super::warnings::spec(spec, &format!("{path}.spec")),
+        _ => Vec::new(),
+    }
+}
+
 /// All rules of a template for replicas of a Deployment or ReplicaSet.
 pub(crate) fn validate_replicas(selector: &LabelSelector, template: &PodTemplateSpec, errs: &mut FieldErrors) {
     let path = "spec.template";

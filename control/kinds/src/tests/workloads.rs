@@ -57,6 +57,60 @@ fn merge(into: &mut Value, from: Value) {
     }
 }
 
+#[test]
+fn templates_are_warned_of_like_pods() {
+    let now = "2026-01-01T00:00:00Z".parse().expect("a time");
+    let told = |name: &str, new: &Value, old: Option<&Value>| {
+        let warnings = crate::Warnings::default();
+        let cx = crate::WriteContext { now, claims: &super::Free, user: None, warnings: &warnings };
+        let operation = old.map_or(Operation::Create, |old| Operation::Update { old });
+        let made = kind(name).process(new.clone(), operation, &cx).expect("is fine");
+        (made, warnings.take())
+    };
+    let renamed = json!({"beta.kubernetes.io/os": "linux"});
+    let with = |mut object: Value, at: &str| {
+        *object.pointer_mut(at).expect("a spec") = json!({"nodeSelector": renamed, "restartPolicy": "Always",
+            "containers": [{"name": "c", "image": "web:1"}]});
+        object
+    };
+    let never = |mut object: Value, at: &str| {
+        object.pointer_mut(at).expect("a spec")["restartPolicy"] = "Never".into();
+        object
+    };
+    let spec = "/spec/template/spec";
+    let of_cron = "/spec/jobTemplate/spec/template/spec";
+    let mut controller = with_template("a", json!({"selector": null}));
+    controller["spec"]["selector"] = json!({"app": "web"});
+    let plain = json!({"metadata": {"name": "a", "namespace": "default"}, "template": template()});
+    for (name, object, path) in [
+        ("Deployment", with(with_template("a", json!({})), spec), "spec.template"),
+        ("ReplicaSet", with(with_template("a", json!({})), spec), "spec.template"),
+        ("DaemonSet", with(with_template("a", json!({})), spec), "spec.template"),
+        ("StatefulSet", with(with_template("a", json!({"serviceName": "a"})), spec), "spec.template"),
+        ("ReplicationController", with(controller, spec), "spec.template"),
+        ("Job", never(with(job(json!({})), spec), spec), "spec.template"),
+        ("CronJob", never(with(cron_job(json!({})), of_cron), of_cron), "spec.jobTemplate.spec.template"),
+        ("PodTemplate", with(plain, "/template/spec"), "template"),
+    ] {
+        let (made, warnings) = told(name, &object, None);
+        let expected = format!(
+            r#"{path}.spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead"#
+        );
+        assert!(warnings.contains(&expected), "{name}: {warnings:?}");
+        // What stays was told before.
+        assert_eq!(told(name, &made, Some(&made)).1, Vec::<String>::new(), "{name}");
+    }
+}
+
+#[test]
+fn a_scale_of_none_says_no_number() {
+    let scale = |spec: Value| kind("Deployment").scale(&json!({"metadata": {"name": "d"}, "spec": spec})).expect("one");
+    let none = scale(json!({"replicas": 0}));
+    assert_eq!((&none["spec"], &none["status"]), (&json!({}), &json!({"replicas": 0})));
+    let three = scale(json!({"replicas": 3, "selector": {"matchLabels": {"app": "web"}}}));
+    assert_eq!((&three["spec"], &three["status"]["selector"]), (&json!({"replicas": 3}), &json!("app=web")));
+}
+
 fn update(name: &str, old: &Value, change: Value) -> Result<Value, corten_api::status::Status> {
     let mut new = old.clone();
     merge(&mut new, change);

@@ -120,7 +120,10 @@ impl Walk<'_> {
             (Scalar::Bytes, Value::String(text)) => {
                 match base64::engine::general_purpose::STANDARD.decode(text.replace(['\n', '\r'], "")) {
                     Ok(_) => Ok(()),
-                    Err(error) => Err(DecodeError(format!("illegal base64 data in {}: {error}", self.path))),
+                    Err(error) => Err(DecodeError(match illegal_base64(text) {
+                        Some(offset) => format!("illegal base64 data at input byte {offset}"),
+                        None => format!("illegal base64 data in {}: {error}", self.path),
+                    })),
                 }
             }
             (Scalar::Quantity, Value::String(text)) => self.quantity(&text.clone(), value),
@@ -225,6 +228,29 @@ fn describe(value: &Value) -> String {
     }
 }
 
+/// Where a text stops being base64, counted as Go counts it: the wrong byte, or where what is too short begins.
+fn illegal_base64(text: &str) -> Option<usize> {
+    let mut bytes = text.bytes().enumerate().filter(|(_, byte)| !matches!(byte, b'\n' | b'\r'));
+    loop {
+        for place in 0..4 {
+            match bytes.next() {
+                None if place == 0 => return None,
+                None => return Some(text.len() - place),
+                Some((_, byte)) if byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/') => {}
+                Some((_, b'=')) if place == 3 => return bytes.next().map(|(offset, _)| offset),
+                Some((offset, b'=')) if place == 2 => {
+                    return match bytes.next() {
+                        None => Some(text.len()),
+                        Some((_, b'=')) => bytes.next().map(|(offset, _)| offset),
+                        Some(_) => Some(offset),
+                    };
+                }
+                Some((offset, _)) => return Some(offset),
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::LazyLock;
@@ -296,5 +322,29 @@ mod tests {
             r#"{"metadata":{"deletionTimestamp":"2026-01-02T02:04:05Z"},"spec":{"containers":[{"resources":{"limits":{"cpu":"500m","memory":"1Gi"}}}]}}"#
         ]]
         .assert_eq(&value.to_string());
+    }
+}
+
+#[cfg(test)]
+mod base64_tests {
+    use super::illegal_base64;
+
+    #[test]
+    fn the_byte_at_which_base64_ends_is_that_of_go() {
+        for (text, expected) in [
+            ("not base64!", Some(3)),
+            ("YWJj", None),
+            ("YQ==", None),
+            ("YWI=", None),
+            ("YWJjZ", Some(4)),
+            ("YWJjZGU", Some(4)),
+            ("YQ=", Some(3)),
+            ("YQ=x", Some(2)),
+            ("YQ==YQ==", Some(4)),
+            ("YW\nJj!", Some(5)),
+            ("=", Some(0)),
+        ] {
+            assert_eq!(illegal_base64(text), expected, "{text:?}");
+        }
     }
 }

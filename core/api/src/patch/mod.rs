@@ -68,8 +68,9 @@ pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
                 return Err(PatchError::unfit(message));
             }
         }
+        // What fails leaves the object as it was before.
         json_patch::patch(&mut new, std::slice::from_ref(operation))
-            .map_err(|error| PatchError::unfit(describe(operation, &error.kind)))?;
+            .map_err(|error| PatchError::unfit(describe(&new, operation, &error.kind)))?;
     }
     *target = new;
     Ok(())
@@ -88,25 +89,44 @@ fn effort(target: &Value, operation: &PatchOperation) -> usize {
     from + siblings(operation.path().as_str())
 }
 
-/// Why an operation does not apply.
-fn describe(operation: &PatchOperation, kind: &PatchErrorKind) -> String {
-    let path = operation.path();
-    let name = match operation {
-        PatchOperation::Test(_) if matches!(kind, PatchErrorKind::TestFailed) => {
-            return format!("testing value {path} failed: test failed");
-        }
-        PatchOperation::Test(_) => "test",
-        PatchOperation::Add(_) => "add",
-        PatchOperation::Remove(_) => "remove",
-        PatchOperation::Replace(_) => "replace",
-        PatchOperation::Move(_) => "move",
-        PatchOperation::Copy(_) => "copy",
+/// Why an operation does not apply to this object, in the words of the library that upstream has for it.
+fn describe(target: &Value, operation: &PatchOperation, kind: &PatchErrorKind) -> String {
+    let path = operation.path().as_str();
+    let (parent, key) = path.rsplit_once('/').unwrap_or(("", path));
+    let parent = target.pointer(parent).filter(|parent| parent.is_object() || parent.is_array());
+    let key = key.replace("~1", "/").replace("~0", "~");
+    let in_list = parent.is_some_and(Value::is_array);
+    let at = |verb: &str, missing: &str| {
+        let why = match key.parse::<i64>() {
+            Ok(index) if in_list => format!("Unable to access invalid index: {index}: invalid index referenced"),
+            Err(error) if in_list => format!("value was not a proper array index: {key:?}: {error}"),
+            _ => format!("{missing} nonexistent key: {key}: missing value"),
+        };
+        format!("error in {verb} for path: '{path}': {why}")
     };
-    match kind {
-        PatchErrorKind::InvalidPointer => {
-            format!("{name} operation does not apply: doc is missing path: {path}: missing value")
+    let lost =
+        |verb: &str, what: &str| format!("{verb} operation does not apply: doc is missing {what}: missing value");
+    match operation {
+        PatchOperation::Test(_) if matches!(kind, PatchErrorKind::TestFailed) || parent.is_some() => {
+            format!("testing value {path} failed: test failed")
         }
-        other => format!("{name} operation does not apply: {path}: {other}"),
+        PatchOperation::Test(_) => format!("test operation does not apply: is missing path: {path}: missing value"),
+        PatchOperation::Add(_) if parent.is_none() => lost("add", &format!("path: {path:?}")),
+        PatchOperation::Add(_) => at("add", "Unable to add"),
+        PatchOperation::Remove(_) if parent.is_none() => lost("remove", &format!("path: {path}")),
+        PatchOperation::Remove(_) => at("remove", "Unable to remove"),
+        PatchOperation::Replace(_) if parent.is_none() => lost("replace", &format!("path: {path}")),
+        PatchOperation::Replace(_) => lost("replace", &format!("key: {path}")),
+        PatchOperation::Move(moved) if target.pointer(moved.from.as_str()).is_none() => {
+            lost("move", &format!("from path: {}", moved.from))
+        }
+        PatchOperation::Copy(copied) if target.pointer(copied.from.as_str()).is_none() => {
+            lost("copy", &format!("from path: {}", copied.from))
+        }
+        PatchOperation::Move(_) if parent.is_none() => lost("move", &format!("destination path: {path}")),
+        PatchOperation::Copy(_) if parent.is_none() => lost("copy", &format!("destination path: {path}")),
+        PatchOperation::Move(_) => format!("error in move for path: '{path}': {kind}"),
+        PatchOperation::Copy(_) => format!("error in copy for path: '{path}': {kind}"),
     }
 }
 
@@ -182,13 +202,39 @@ mod tests {
     fn operations_that_do_not_apply_say_why() {
         for (operation, message) in [
             (json!({"op": "test", "path": "/a", "value": 2}), "testing value /a failed: test failed"),
-            (json!({"op": "remove", "path": "/b"}), "remove operation does not apply: doc is missing path: /b"),
-            (json!({"op": "replace", "path": "/b/c", "value": 1}), "replace operation does not apply: doc is missing"),
+            (
+                json!({"op": "remove", "path": "/b"}),
+                "error in remove for path: '/b': Unable to remove nonexistent key: b: missing value",
+            ),
+            (
+                json!({"op": "remove", "path": "/b/c"}),
+                "remove operation does not apply: doc is missing path: /b/c: missing value",
+            ),
+            (
+                json!({"op": "remove", "path": "/l/3"}),
+                "error in remove for path: '/l/3': Unable to access invalid index: 3: invalid index referenced",
+            ),
+            (
+                json!({"op": "replace", "path": "/b/c", "value": 1}),
+                "replace operation does not apply: doc is missing path: /b/c: missing value",
+            ),
+            (
+                json!({"op": "replace", "path": "/b", "value": 1}),
+                "replace operation does not apply: doc is missing key: /b: missing value",
+            ),
+            (
+                json!({"op": "add", "path": "/b/c", "value": 1}),
+                "add operation does not apply: doc is missing path: \"/b/c\": missing value",
+            ),
             (
                 json!({"op": "add", "path": "/l/7", "value": 1}),
-                "add operation does not apply: doc is missing path: /l/7",
+                "error in add for path: '/l/7': Unable to access invalid index: 7: invalid index referenced",
             ),
-            (json!({"op": "move", "from": "/l", "path": "/l/0"}), "move operation does not apply"),
+            (
+                json!({"op": "copy", "from": "/b", "path": "/c"}),
+                "copy operation does not apply: doc is missing from path: /b: missing value",
+            ),
+            (json!({"op": "move", "from": "/l", "path": "/l/0"}), "error in move for path: '/l/0'"),
         ] {
             let error = json_patch(&mut json!({"a": 1, "l": [1]}), &json!([operation])).expect_err("does not apply");
             assert!(error.code == 422 && error.message.contains(message), "{operation}: {error}");

@@ -15,6 +15,7 @@ mod auth;
 mod exec;
 pub(crate) mod fds;
 mod logs;
+mod port_channels;
 mod port_forward;
 mod spdy;
 mod streams;

@@ -2,7 +2,7 @@
 //!
 //! Protocol `portforward.k8s.io`: for each connection the client opens an `error` stream and a `data` stream with the
 //! same `requestid` and the wanted `port` (client-go tools/portforward). Newer clients carry SPDY in a WebSocket
-//! (KEP-4006).
+//! (KEP-4006); others have channels in it, which `port_channels` serves.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use crate::lookup::PodView;
 use crate::ports::Runtime;
 use crate::serve::spdy::{self, Output, Stream};
 use crate::serve::upgrade::{self, Protocol};
-use crate::serve::{Answer, Node, text, websocket};
+use crate::serve::{Answer, Node, Query, port_channels, text, websocket};
 
-const WEBSOCKET: [&str; 1] = ["SPDY/3.1+portforward.k8s.io"];
+const WEBSOCKET: [&str; 2] = ["SPDY/3.1+portforward.k8s.io", port_channels::DIALECT];
 const SPDY: [&str; 1] = ["portforward.k8s.io"];
 
 /// A connection whose second stream has not been opened yet.
@@ -36,12 +36,22 @@ pub(crate) fn answer(node: &Node, pod: &Arc<PodView>, mut request: Request<Incom
         Ok(protocol) => protocol,
         Err(why) => return text(StatusCode::BAD_REQUEST, why),
     };
+    let ports = match protocol {
+        Protocol::WebSocket(port_channels::DIALECT) => match port_channels::ports(&Query::of(&request)) {
+            Ok(ports) => ports,
+            Err(why) => return text(StatusCode::BAD_REQUEST, why),
+        },
+        _ => Vec::new(),
+    };
     let (answer, upgraded) = upgrade::accept(&mut request, protocol);
     let target = Target { runtime: Arc::clone(node.lookup.runtime()), uid: pod.uid.clone() };
     tokio::spawn(async move {
         let Ok(connection) = upgraded.await else { return };
         let connection = TokioIo::new(connection);
         match protocol {
+            Protocol::WebSocket(port_channels::DIALECT) => {
+                port_channels::serve(connection, &ports, |port| target.clone().connect(port)).await;
+            }
             Protocol::WebSocket(_) => target.serve(websocket::tunnel(connection).await).await,
             Protocol::Spdy(_) => target.serve(connection).await,
         }
@@ -81,17 +91,21 @@ impl Target {
         }
     }
 
+    async fn connect(self, port: u16) -> Result<TcpStream, String> {
+        let connected = self.runtime.connect(&self.uid, port).await;
+        connected.map_err(|error| format!("error forwarding port {port} to pod {}: {}", self.uid, error.message))
+    }
+
     async fn forward(&self, data: Stream, error: &Output) {
         let port = data.headers.get("port").cloned().unwrap_or_default();
         let connected = match port.parse::<u16>() {
-            Ok(number @ 1..) => self.runtime.connect(&self.uid, number).await.map_err(|error| error.message),
-            _ => Err(format!("{port:?} is no port")),
+            Ok(number @ 1..) => self.clone().connect(number).await,
+            _ => Err(format!("error forwarding port {port} to pod {}: {port:?} is no port", self.uid)),
         };
         match connected {
             Ok(connection) => copy(connection, data).await,
             Err(why) => {
-                let message = format!("error forwarding port {port} to pod {}: {why}", self.uid);
-                let _ = error.send(Bytes::from(message)).await;
+                let _ = error.send(Bytes::from(why)).await;
                 data.output.reset().await;
             }
         }
