@@ -105,6 +105,11 @@ async fn a_put_creates_where_upstream_allows_it() {
     assert_eq!((code, &made["spec"]["holderIdentity"]), (201, &json!("me")), "{made}");
     assert_eq!(api.send(Method::PUT, path, JSON, lease.to_string()).await.0, 200);
     let other = path.replace("leases/l", "leases/m");
+    let mut known = lease.clone();
+    known["metadata"]["uid"] = "11111111-2222-3333-4444-555555555555".into();
+    known["metadata"]["name"] = "gone".into();
+    let gone = "/apis/coordination.k8s.io/v1/namespaces/default/leases/gone";
+    assert_eq!(api.send(Method::PUT, gone, JSON, known.to_string()).await.0, 409, "that one is not there any more");
     assert_eq!(api.send(Method::PUT, &other, JSON, lease.to_string()).await.0, 400, "another name");
     let map = json!({"metadata": {"name": "m"}});
     assert_eq!(api.send(Method::PUT, "/api/v1/namespaces/default/configmaps/m", JSON, map.to_string()).await.0, 404);

@@ -24,8 +24,11 @@ pub(crate) async fn run(cx: Context) {
 
 async fn sync(cx: Context, roles: Informer<ClusterRole>) -> Result<Next, Error> {
     let api: Api<ClusterRole> = Api::all(cx.client.clone());
-    for (name, rules) in plan(&roles.list()) {
-        let patch = Patch::Merge(json!({"rules": rules}));
+    let seen = roles.list();
+    for (name, rules) in plan(&seen) {
+        // Of the role that was looked at and no newer one, which may aggregate no more.
+        let version = seen.iter().find(|role| role.name_any() == name).and_then(|role| role.resource_version());
+        let patch = Patch::Merge(json!({"metadata": {"resourceVersion": version}, "rules": rules}));
         or_gone(api.patch(&name, &PatchParams::default(), &patch).await)?;
     }
     Ok(Next::Wait)

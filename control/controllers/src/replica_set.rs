@@ -234,7 +234,9 @@ async fn carry_out(
     }
     if let Some(status) = &plan.status {
         let api: Api<ReplicaSet> = Api::namespaced(cx.client.clone(), &namespace);
-        let patch = Patch::Merge(json!({"metadata": {"uid": set.uid()}, "status": with_nulls(status)?}));
+        // Conditions of others are in the status too: it is written only over the one that was looked at.
+        let metadata = json!({"uid": set.uid(), "resourceVersion": set.resource_version()});
+        let patch = Patch::Merge(json!({"metadata": metadata, "status": with_nulls(status)?}));
         let patched = api.patch_status(&set.name_any(), &PatchParams::default(), &patch).await;
         or_gone(patched)?.iter().for_each(|set| writes.note(sets, set));
     }

@@ -5,11 +5,10 @@
 use std::collections::BTreeMap;
 
 use corten_api::status::Status;
-use http::HeaderMap;
 use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode_str;
 
-use super::values;
 use crate::authorize::{Attributes, Authorizer, Resource};
 use crate::identity::{Identity, account_groups, account_of};
 
@@ -61,20 +60,19 @@ pub(crate) fn impersonate(
 
 /// The user that headers name, as they name it.
 fn wanted(headers: &HeaderMap) -> Result<Option<Identity>, Status> {
-    let first = |name: &HeaderName| values(headers, name).next().unwrap_or_default().to_owned();
+    let all = |name: &HeaderName| -> Result<Vec<String>, Status> {
+        headers.get_all(name).iter().map(|value| text(name, value)).collect()
+    };
+    let first = |name: &HeaderName| Ok::<_, Status>(all(name)?.into_iter().next().unwrap_or_default());
     let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in headers {
-        let (Some(key), Ok(value)) = (name.as_str().strip_prefix(EXTRA), value.to_str()) else { continue };
+        let Some(key) = name.as_str().strip_prefix(EXTRA) else { continue };
+        let value = text(name, value)?;
         // Header names cannot hold everything that keys can, so it is percent-encoded there.
         let key = percent_decode_str(key).decode_utf8().map_or_else(|_| key.to_owned(), |key| key.into_owned());
-        extra.entry(key.to_lowercase()).or_default().push(value.to_owned());
+        extra.entry(key.to_lowercase()).or_default().push(value);
     }
-    let user = Identity {
-        name: first(&USER),
-        uid: first(&UID),
-        groups: values(headers, &GROUP).map(str::to_owned).collect(),
-        extra,
-    };
+    let user = Identity { name: first(&USER)?, uid: first(&UID)?, groups: all(&GROUP)?, extra };
     if !user.name.is_empty() {
         return Ok(Some(user));
     }
@@ -86,6 +84,12 @@ fn wanted(headers: &HeaderMap) -> Result<Option<Identity>, Status> {
         return Ok(None);
     }
     Err(Status::bad_request(format!("requested [{}] without impersonating a user name", others.join(" "))))
+}
+
+/// A value of a header. One that cannot be read is refused: without it, the request would be somebody else's.
+fn text(name: &HeaderName, value: &HeaderValue) -> Result<String, Status> {
+    let text = std::str::from_utf8(value.as_bytes()).map(str::to_owned);
+    text.map_err(|_| Status::bad_request(format!("the header {name} is no UTF-8")))
 }
 
 /// With the groups in which such a user is whatever the headers say.
@@ -106,8 +110,6 @@ fn completed(mut user: Identity) -> Identity {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn read(pairs: &[(&'static str, &'static str)]) -> Result<Option<Identity>, String> {
@@ -141,5 +143,14 @@ mod tests {
         assert_eq!(groups("system:serviceaccount:a:b"), account);
         let error = read(&[("impersonate-group", "a")]).expect_err("no user");
         assert_eq!(error, "requested [group \"a\"] without impersonating a user name");
+    }
+
+    #[test]
+    fn names_of_all_letters_count_and_broken_ones_are_refused() {
+        let mut headers = HeaderMap::new();
+        headers.insert(USER, HeaderValue::from_bytes("jörg".as_bytes()).expect("a value"));
+        assert_eq!(wanted(&headers).expect("fine").expect("a user").name, "jörg");
+        headers.insert(USER, HeaderValue::from_bytes(b"j\xf6rg").expect("a value"));
+        assert_eq!(wanted(&headers).expect_err("not as the real user").code, 400);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://kubernetes.io/docs/reference/access-authn-authz/rbac/>
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -129,7 +129,9 @@ pub(crate) fn quoted(list: &[String]) -> String {
 }
 
 /// Most rights that a role's rules are taken apart into: a role with more is not compared but refused.
-const MOST_SINGLES: usize = 200_000;
+const MOST_SINGLES: usize = 10_000;
+/// Most lines of a refusal.
+const MOST_LINES: usize = 100;
 
 /// What of `wanted` none of the rules `held` includes, a line a resource, sorted; empty if all is included.
 pub(crate) fn missing(held: &[Rule], wanted: &[Rule]) -> Vec<String> {
@@ -151,23 +153,30 @@ pub(crate) fn missing(held: &[Rule], wanted: &[Rule]) -> Vec<String> {
         let singles = rule.singles().into_iter();
         let uncovered = singles.filter(|single| !held.iter().any(|held| held.covers(single)));
         let mut joined: Vec<Rule> = Vec::new();
+        let mut places = HashMap::new();
         for single in uncovered {
-            let same = |own: &&mut Rule| {
-                own.paths.is_empty()
-                    && single.paths.is_empty()
-                    && own.api_groups == single.api_groups
-                    && own.resources == single.resources
-                    && own.resource_names == single.resource_names
-            };
-            match joined.iter_mut().find(same) {
+            if !single.paths.is_empty() {
+                joined.push(single);
+                continue;
+            }
+            let what = (single.api_groups.clone(), single.resources.clone(), single.resource_names.clone());
+            match places.get(&what).and_then(|place: &usize| joined.get_mut(*place)) {
                 Some(own) if !own.verbs.contains(&single.verbs[0]) => own.verbs.extend(single.verbs),
                 Some(_) => {}
-                None => joined.push(single),
+                None => {
+                    places.insert(what, joined.len());
+                    joined.push(single);
+                }
             }
         }
         lines.extend(joined.iter().map(Rule::show));
     }
-    lines.into_iter().collect()
+    let more = lines.len().saturating_sub(MOST_LINES);
+    let mut lines: Vec<String> = lines.into_iter().take(MOST_LINES).collect();
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines
 }
 
 /// The rules of `wanted` that `own` lacks: what a role must gain to have them all.
@@ -196,6 +205,19 @@ mod tests {
             },
             _ => panic!("a rule has two to four parts: {text}"),
         }
+    }
+
+    #[test]
+    fn a_large_role_is_compared_in_bounded_work() {
+        let many = |count: usize| Rule {
+            verbs: vec!["get".to_owned()],
+            api_groups: (0..count).map(|number| format!("g{number}")).collect(),
+            resources: (0..count).map(|number| format!("r{number}")).collect(),
+            ..Rule::default()
+        };
+        assert_eq!(missing(&[], &[many(447)]), [format!("more than {MOST_SINGLES} rights")]);
+        let lines = missing(&[], &[many(99)]);
+        assert_eq!((lines.len(), lines[MOST_LINES].as_str()), (MOST_LINES + 1, "and 9701 more"));
     }
 
     /// `verb group resource[/subresource] [name]`, or `verb /path`.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Write;
 use super::create::create_object;
-use super::update::{Change, change_object, check_identity};
+use super::update::{Change, change_object, check_identity, check_nothing_known};
 use crate::authorize;
 use crate::body::Answer;
 use crate::managed::{self, Tracking, Writer};
@@ -147,11 +147,7 @@ async fn write(
         }
         check_identity(target, config)?;
         authorize::creation(server, &request.user, target)?;
-        if let Some(uid) = config["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty()) {
-            let why =
-                format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
-            return Err(Status::conflict(kind.names(), target.name.as_deref().unwrap_or_default(), &why));
-        }
+        check_nothing_known(target, config)?;
         let Applied { object, managers } = run(None, Managers::default())?;
         let object = finish(server, request, target, object, managers)?;
         let namespace = target.namespace.as_deref();

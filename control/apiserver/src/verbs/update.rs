@@ -47,6 +47,14 @@ pub(super) async fn update(server: &Server, request: &Request, target: &Target) 
     objects::show(server, request, form, target.kind, &bytes, code, &warnings)
 }
 
+/// Refuses an object that is to replace a certain one, of which there is none.
+pub(super) fn check_nothing_known(target: &Target, object: &Value) -> Result<(), Status> {
+    let known = |field: &str| object["metadata"][field].as_str().filter(|text| !text.is_empty() && *text != "0");
+    let Some(uid) = known("uid") else { return Ok(()) };
+    let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+    Err(Status::conflict(target.kind.names(), target.name.as_deref().unwrap_or_default(), &why))
+}
+
 /// Creates what a PUT did not find.
 async fn create_named(
     server: &Server,
@@ -57,6 +65,8 @@ async fn create_named(
 ) -> Result<Bytes, Status> {
     check_identity(target, &object)?;
     authorize::creation(server, &request.user, target)?;
+    // Who knows the object's identity means that one and no other: a lease that somebody took over, for one.
+    check_nothing_known(target, &object)?;
     objects::metadata(&mut object).shift_remove("resourceVersion");
     create_object(server, target.kind, target.namespace.as_deref(), object, write).await
 }

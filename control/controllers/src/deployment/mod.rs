@@ -85,6 +85,8 @@ async fn carry_out(
     let sets: Api<ReplicaSet> = Api::namespaced(cx.client.clone(), &namespace);
     let own: Api<Deployment> = Api::namespaced(cx.client.clone(), &namespace);
     let params = PatchParams::default();
+    // Others may write to the status as well, and its conditions are written as a whole: only over what was looked at.
+    let mut version = deployment.resource_version();
     for op in ops {
         match op {
             Op::CreateSet(set) => match sets.create(&PostParams::default(), &set).await {
@@ -108,15 +110,20 @@ async fn carry_out(
             }
             Op::DeleteSet(name) => drop(or_gone(sets.delete(&name, &DeleteParams::background()).await)?),
             Op::Annotate(annotations) => {
-                let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
-                let patched = own.patch(&deployment.name_any(), &params, &patch).await;
-                or_gone(patched)?.iter().for_each(|own| writes.note(&caches.deployments, own));
+                let metadata = json!({"annotations": annotations, "resourceVersion": version});
+                let patch = Patch::Merge(json!({"metadata": metadata}));
+                let Some(patched) = or_gone(own.patch(&deployment.name_any(), &params, &patch).await)? else {
+                    continue;
+                };
+                writes.note(&caches.deployments, &patched);
+                version = patched.resource_version();
             }
             Op::Event(message) => {
                 cx.recorder.normal(&cx.config.clock, reference(deployment), "ScalingReplicaSet", message);
             }
             Op::Status(status) => {
-                let patch = Patch::Merge(json!({"metadata": {"uid": deployment.uid()}, "status": status}));
+                let metadata = json!({"uid": deployment.uid(), "resourceVersion": version});
+                let patch = Patch::Merge(json!({"metadata": metadata, "status": status}));
                 let patched = own.patch_status(&deployment.name_any(), &params, &patch).await;
                 or_gone(patched)?.iter().for_each(|own| writes.note(&caches.deployments, own));
             }

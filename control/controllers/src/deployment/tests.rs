@@ -47,13 +47,16 @@ fn a_rollout_that_is_done_does_not_time_out_when_a_pod_falls_ill() {
     let progressing = json!({"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable",
         "message": "ReplicaSet \"web-v1\" has successfully progressed.",
         "lastUpdateTime": "2026-01-01T00:00:00Z", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    let approved = json!({"type": "Approved", "status": "True", "reason": "ByOthers"});
     done.status = serde_json::from_value(json!({"replicas": 3, "updatedReplicas": 3, "readyReplicas": 3,
-        "availableReplicas": 3, "conditions": [progressing]}))
+        "availableReplicas": 3, "conditions": [approved, progressing]}))
     .expect("a status");
     let view = View { deployment: Arc::new(done), sets: vec![set("v1", 1, 3, 3, 2, 3)], pods: Vec::new() };
     let plan = plan(&view, "2026-01-01T01:00:00Z".parse().expect("a time"));
     let Some(Op::Status(status)) = plan.ops.last() else { panic!("a status is due: {:?}", plan.ops) };
-    let kept = status["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Progressing");
+    let find = |kind: &str| status["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == kind);
+    let kept = find("Progressing");
+    assert_eq!(find("Approved").map(|one| &one["reason"]), Some(&json!("ByOthers")), "others' conditions stay");
     assert_eq!(kept.map(|one| &one["reason"]), Some(&json!("NewReplicaSetAvailable")));
     assert_eq!(plan.again, None);
 }

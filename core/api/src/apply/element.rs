@@ -151,15 +151,39 @@ fn compare(left: &Value, right: &Value) -> Ordering {
         }
     }
     match (left, right) {
-        (Value::Number(left), Value::Number(right)) => match (left.as_i64(), right.as_i64()) {
-            (Some(left), Some(right)) => left.cmp(&right),
-            _ => left.as_f64().unwrap_or(0.0).total_cmp(&right.as_f64().unwrap_or(0.0)),
-        },
+        (Value::Number(left), Value::Number(right)) => {
+            // Whole numbers before others: compared as fractions, large ones would have no order.
+            match (left.as_i128(), right.as_i128()) {
+                (Some(left), Some(right)) => left.cmp(&right),
+                (None, None) => left.as_f64().unwrap_or(0.0).total_cmp(&right.as_f64().unwrap_or(0.0)),
+                (left, right) => right.is_some().cmp(&left.is_some()),
+            }
+        }
         (Value::String(left), Value::String(right)) => left.cmp(right),
         (Value::Bool(left), Value::Bool(right)) => left.cmp(right),
         (Value::Array(_), Value::Array(_)) | (Value::Object(_), Value::Object(_)) => {
             left.to_string().cmp(&right.to_string())
         }
         _ => rank(left).cmp(&rank(right)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn numbers_have_one_order() {
+        let sorted = [json!(-1), json!(9_007_199_254_740_992_i64), json!(9_007_199_254_740_993_i64), json!(u64::MAX)]
+            .into_iter()
+            .chain([json!(-0.5), json!(9_007_199_254_740_992.5)]);
+        let sorted: Vec<Value> = sorted.collect();
+        for (left, one) in sorted.iter().enumerate() {
+            for (right, other) in sorted.iter().enumerate() {
+                assert_eq!(compare(one, other), left.cmp(&right), "{one} and {other}");
+            }
+        }
     }
 }

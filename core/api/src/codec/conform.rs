@@ -12,10 +12,26 @@ use crate::schema::{Scalar, Schema, Type, TypeRef};
 /// Unknown fields that are reported; the rest is dropped without a word.
 const MOST_FINDINGS: usize = 100;
 
+/// Levels of lists and maps in an object. Clients read lists and events with parsers that take 128, and there the object
+/// lies a few levels down.
+const MOST_LEVELS: usize = 100;
+
+fn is_within(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(list) => levels > 0 && list.iter().all(|item| is_within(item, levels - 1)),
+        Value::Object(map) => levels > 0 && map.values().all(|item| is_within(item, levels - 1)),
+        _ => true,
+    }
+}
+
 /// Holds `value` against the type: removes unknown fields and reports them, and rejects wrong types with Go's wording
 /// (`json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32`).
 /// Nulls of fields are removed, as Go's zero values would be; quantities and times get their canonical form.
+/// Values that nest deeper than [`MOST_LEVELS`] are refused.
 pub fn conform(schema: &Schema, root: TypeRef, value: &mut Value, findings: &mut Findings) -> Result<(), DecodeError> {
+    if !is_within(value, MOST_LEVELS) {
+        return Err(DecodeError(format!("json: the value nests deeper than {MOST_LEVELS} levels")));
+    }
     let mut walk = Walk { schema, findings, path: String::new(), go_path: String::new(), holder: String::new() };
     walk.value(root, value)
 }
@@ -284,6 +300,15 @@ mod tests {
         let (value, unknown) = check(POD, value).expect("fits");
         assert_eq!(unknown, ["spec.containers[1].imagee", "spec.oops"]);
         assert_eq!(value, json!({"spec": {"containers": [{"name": "a"}, {"name": "b"}]}}));
+    }
+
+    #[test]
+    fn deep_values_are_refused_wherever_they_hide() {
+        let nested = |levels: usize| (0..levels).fold(json!({}), |below, _| json!({"f:a": below}));
+        let pod = |levels| json!({"metadata": {"managedFields": [{"fieldsV1": nested(levels)}]}});
+        assert!(check(POD, pod(95)).is_ok());
+        let error = check(POD, pod(96)).expect_err("deep");
+        assert_eq!(error, "json: the value nests deeper than 100 levels");
     }
 
     #[test]

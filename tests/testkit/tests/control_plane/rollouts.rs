@@ -138,3 +138,23 @@ async fn a_deleted_pod_is_replaced() -> Result<()> {
         })
         .await
 }
+
+#[tokio::test(start_paused = true)]
+async fn conditions_of_others_stay_in_the_status() -> Result<()> {
+    let cluster = Cluster::in_process(1).await?;
+    cluster.create::<Deployment>("default", deployment("web", 1, "web:1")).await?;
+    complete(&cluster, "default", "web").await?;
+    let deployments = cluster.api::<Deployment>("default");
+    let mut own = deployments.get("web").await?;
+    let conditions = own.status.get_or_insert_default().conditions.get_or_insert_default();
+    conditions.push(serde_json::from_value(json!({"type": "Approved", "status": "True", "reason": "ByOthers"}))?);
+    // At once with a rollout, whose status is written again and again.
+    let update = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "web:2"}]}}}});
+    deployments.replace_status("web", &Default::default(), &own).await?;
+    cluster.patch::<Deployment>("default", "web", update).await?;
+    complete(&cluster, "default", "web").await?;
+    let status = deployments.get("web").await?.status.unwrap_or_default();
+    let kept = status.conditions.iter().flatten().any(|condition| condition.type_ == "Approved");
+    ensure!(kept, "{:?}", status.conditions);
+    Ok(())
+}
