@@ -29,6 +29,8 @@ class Namespaced(unittest.TestCase):
         cls.dynamic = dynamic.DynamicClient(client.ApiClient())
         cls.namespace = f"{cls.__name__.lower()}-{uuid.uuid4().hex[:6]}"
         cls.core.create_namespace({"metadata": {"name": cls.namespace}})
+        # Pods need it; a controller makes it.
+        cls.eventually(lambda: cls.core.read_namespaced_service_account("default", cls.namespace))
 
     @classmethod
     def tearDownClass(cls):
@@ -42,7 +44,8 @@ class Namespaced(unittest.TestCase):
         self.assertEqual((caught.exception.status, status["reason"]), (code, reason), status)
         return status
 
-    def eventually(self, attempt, seconds=20):
+    @staticmethod
+    def eventually(attempt, seconds=20):
         """Tries until the assertions of `attempt` hold; what it returned."""
         deadline = time.monotonic() + seconds
         while True:

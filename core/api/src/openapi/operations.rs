@@ -23,11 +23,16 @@ const PATCHES: &[&str] = &[
 ];
 const TEXT: &[&str] = &["text/plain", "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 const JSON: &[&str] = &["application/json"];
+const KEY_SET: &[&str] = &["application/jwk-set+json"];
 
 pub(super) const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
+pub(super) const VERSION: &str = "io.k8s.apimachinery.pkg.version.Info";
 pub(super) const WATCH_EVENT: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent";
 pub(super) const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 pub(super) const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
+
+/// Tag of the keys that sign tokens.
+pub(super) const KEYS: &str = "openid";
 
 /// Group, version, kind.
 pub(super) type Gvk = (&'static str, &'static str, &'static str);
@@ -67,18 +72,29 @@ impl Operation {
     fn consumes(&self) -> &'static [&'static str] {
         match self.action {
             "patch" => PATCHES,
-            "" => JSON,
+            "" => self.document(),
             _ => ANYTHING,
         }
     }
 
     fn produces(&self) -> &'static [&'static str] {
         match (self.action, &self.answer) {
-            ("", _) => JSON,
+            ("", Answer::Text) if self.tag == KEYS => KEY_SET,
+            ("", Answer::Text) => JSON,
+            ("", Answer::Object(_)) => self.document(),
             ("connect", _) => ANYTHING,
             (_, Answer::Text) => TEXT,
             ("list" | "watch" | "watchlist", _) => LISTS,
             _ => OBJECTS,
+        }
+    }
+
+    /// Of what is no object: discovery is said in every form, the version in one, and nothing is sent for text.
+    fn document(&self) -> &'static [&'static str] {
+        match &self.answer {
+            Answer::Text => &[],
+            Answer::Object(definition) if definition == VERSION => JSON,
+            Answer::Object(_) => OBJECTS,
         }
     }
 
@@ -115,7 +131,9 @@ impl Operation {
                     }
                     parameters.insert(0, body);
                 }
-                operation.insert("consumes".to_owned(), self.consumes().into());
+                if !self.consumes().is_empty() {
+                    operation.insert("consumes".to_owned(), self.consumes().into());
+                }
                 operation.insert("produces".to_owned(), self.produces().into());
                 operation.insert("schemes".to_owned(), json!(["https"]));
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::definitions::Form;
-use super::operations::{Answer, OK, Operation, item};
+use super::operations::{Answer, KEYS, OK, Operation, VERSION, item};
 use super::paths::group_word;
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
@@ -31,7 +31,7 @@ fn operation(id: &str, tag: &str, description: &str, answer: Answer) -> Operatio
 /// Full name of one of `DEFINITIONS`.
 pub(super) fn definition(kind: &str) -> String {
     match kind {
-        "Info" => "io.k8s.apimachinery.pkg.version.Info".to_owned(),
+        "Info" => VERSION.to_owned(),
         kind => format!("{META}.{kind}"),
     }
 }
@@ -49,8 +49,8 @@ pub(super) fn all(group_versions: &[(&'static str, &'static str)], form: Form) -
     let (id, tag) = ("getServiceAccountIssuerOpenIDConfiguration", "WellKnown");
     let what = "How tokens of service accounts can be checked, as OpenID Connect describes it.";
     put(".well-known/openid-configuration", operation(id, tag, what, Answer::Text));
-    let (id, tag) = ("getServiceAccountIssuerOpenIDKeyset", "openid");
-    put("openid/v1/jwks", operation(id, tag, "Keys that sign tokens of service accounts.", Answer::Text));
+    let id = "getServiceAccountIssuerOpenIDKeyset";
+    put("openid/v1/jwks", operation(id, KEYS, "Keys that sign tokens of service accounts.", Answer::Text));
     for (group, version) in group_versions {
         let (stem, tag) = (group_word(group, true), group_word(group, false));
         if !group.is_empty() {
