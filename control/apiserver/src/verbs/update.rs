@@ -134,8 +134,11 @@ pub(crate) async fn change_object(
         if !others && old == new {
             return Ok((entry.value, warnings));
         }
-        if what == Change::Object {
+        // Parts of an object can break what is demanded of it as well as the whole.
+        if matches!(what, Change::Object | Change::Part(_)) {
             admission::validate(&attempt, &new)?;
+        }
+        if what == Change::Object {
             admission::quota::count(&attempt, &mut new);
         }
         warnings.extend(write.told.take());
