@@ -54,6 +54,8 @@ impl<'a> Write<'a> {
 pub(crate) fn verb(request: &Request, target: &Target) -> Result<&'static str, Status> {
     let watched = target.watch || request.query.flag("watch");
     Ok(match (&request.method, &target.name, target.subresource) {
+        // The old form is for watching alone.
+        (method, ..) if target.watch && method != Method::GET => return Err(Status::method_not_allowed()),
         (&Method::HEAD, _, Some(Subresource::Proxy)) => "get",
         (&Method::OPTIONS, _, Some(Subresource::Proxy)) => "options",
         (&Method::GET, None, None) if watched => "watch",
