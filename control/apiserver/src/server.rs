@@ -1,10 +1,9 @@
 //! The server itself: what all requests share.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -36,6 +35,7 @@ use crate::request::{Query, Request, decode_path, drop_body, read_in_time};
 use crate::route::{Route, route};
 use crate::storage::claim_key;
 use crate::tokens::Tokens;
+use crate::turns::Turns;
 use crate::watch_events::Made;
 use crate::{authorize, bootstrap, discovery, openid, verbs};
 
@@ -77,8 +77,7 @@ pub struct Server {
     stopping: CancellationToken,
     /// The lease on which short-lived objects of this minute hang.
     expiring: tokio::sync::Mutex<Option<(i64, LeaseId)>>,
-    /// By namespace, held by who writes with a charge: who would lose the race for a quota waits instead.
-    charging: std::sync::Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    turns: Turns,
 }
 
 /// Why a server cannot start.
@@ -112,7 +111,7 @@ impl Server {
             metrics: Arc::default(),
             stopping: CancellationToken::new(),
             expiring: tokio::sync::Mutex::default(),
-            charging: std::sync::Mutex::default(),
+            turns: Turns::default(),
         });
         bootstrap::run(&server).await.map_err(StartError::Bootstrap)?;
         Ok(server)
@@ -200,18 +199,7 @@ impl Server {
 
     /// The turn of a write that charges a quota of this namespace.
     pub(crate) async fn turn(&self, namespace: Option<&str>) -> tokio::sync::OwnedMutexGuard<()> {
-        let lock = {
-            let mut all = self.charging.lock().unwrap_or_else(PoisonError::into_inner);
-            let known = all.get(namespace.unwrap_or_default()).and_then(Weak::upgrade);
-            known.unwrap_or_else(|| {
-                // Those that nobody holds or waits for are forgotten.
-                all.retain(|_, lock| lock.strong_count() > 0);
-                let lock = Arc::default();
-                all.insert(namespace.unwrap_or_default().to_owned(), Arc::downgrade(&lock));
-                lock
-            })
-        };
-        lock.lock_owned().await
+        self.turns.take(namespace.unwrap_or_default()).await
     }
 
     /// Answers a request.
