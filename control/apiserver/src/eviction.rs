@@ -14,7 +14,7 @@ use crate::body::Answer;
 use crate::identity::Identity;
 use crate::managed::{Tracking, Writer};
 use crate::objects::{self, Warnings};
-use crate::request::Request;
+use crate::request::{Query, Request};
 use crate::route::Target;
 use crate::server::Server;
 use crate::storage;
@@ -129,17 +129,9 @@ fn read(server: &Server, request: &Request) -> Result<Value, Status> {
 }
 
 fn options(request: &Request, eviction: &Value) -> Result<DeleteOptions, Status> {
-    let options = &eviction["deleteOptions"];
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let own_dry_run = options["dryRun"].as_array().is_some_and(|all| all.iter().any(|one| one == "All"));
-    Ok(DeleteOptions {
-        grace: options["gracePeriodSeconds"].as_i64(),
-        propagation: text(&options["propagationPolicy"]),
-        uid: text(&options["preconditions"]["uid"]),
-        version: text(&options["preconditions"]["resourceVersion"]),
-        dry_run: dry_run(request)? || own_dry_run,
-        ..DeleteOptions::default()
-    })
+    // Only the body says how; the request's parameters are those of a creation.
+    let options = DeleteOptions::of(&Query::default(), &eviction["deleteOptions"])?;
+    Ok(DeleteOptions { dry_run: dry_run(request)? || options.dry_run, unreadable: false, ..options })
 }
 
 fn stored(server: &Server, kind: &dyn AnyKind, namespace: Option<&str>, name: &str) -> Result<Value, Status> {

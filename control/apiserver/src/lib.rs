@@ -44,6 +44,7 @@ mod subresources;
 mod table;
 mod token_request;
 mod tokens;
+mod turns;
 mod verbs;
 mod version;
 mod virtual_kinds;

@@ -2,6 +2,7 @@
 
 use corten_api::protobuf;
 use corten_api::status::Status;
+use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, header};
 
 use crate::request::Query;
@@ -63,6 +64,20 @@ impl Wish {
         };
         Self { syntax, pretty: pretty && syntax == Syntax::Json }
     }
+}
+
+/// Whether a client takes compressed answers.
+pub(crate) fn takes_gzip(headers: &HeaderMap) -> bool {
+    let weight = |wanted: &str| {
+        let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        let mut codings = values.flat_map(|value| value.split(','));
+        codings.find_map(|coding| {
+            let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
+            let weight = parameters.trim().strip_prefix("q=").map_or(Some(1.0), |q| q.trim().parse::<f32>().ok());
+            name.trim().eq_ignore_ascii_case(wanted).then(|| weight.unwrap_or(0.0))
+        })
+    };
+    weight("gzip").or_else(|| weight("*")).is_some_and(|weight| weight > 0.0)
 }
 
 /// The best form of an Accept header that can be served.
@@ -137,6 +152,22 @@ fn form(range: &str) -> Option<Form> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn compression_is_for_those_who_take_it() {
+        let takes = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT_ENCODING, http::HeaderValue::from_static(value));
+            takes_gzip(&headers)
+        };
+        for value in ["gzip", "deflate, GZIP;q=0.5", "*", "*;q=0, gzip", "gzip; q=1"] {
+            assert!(takes(value), "{value}");
+        }
+        for value in ["", "deflate", "gzip;q=0", "gzip; q=0.000, *", "gzip;q=x", "*;q=0", "x-gzip"] {
+            assert!(!takes(value), "{value}");
+        }
+        assert!(!takes_gzip(&HeaderMap::new()));
+    }
 
     fn wins(header: &str) -> Form {
         accept(Some(header)).expect("a form")

@@ -153,7 +153,8 @@ fn container(pod: &Pod, asked: Option<&str>) -> Result<String, Status> {
     let own: Vec<&str> = spec.containers.iter().map(|container| container.name.as_str()).collect();
     let init: Vec<&str> = spec.init_containers.iter().flatten().map(|container| container.name.as_str()).collect();
     if let Some(asked) = asked {
-        let known = own.contains(&asked) || init.contains(&asked);
+        let mut debug = spec.ephemeral_containers.iter().flatten();
+        let known = own.contains(&asked) || init.contains(&asked) || debug.any(|container| container.name == asked);
         return if known {
             Ok(asked.to_owned())
         } else {

@@ -218,9 +218,27 @@ pub(crate) fn value(code: StatusCode, _form: Form, value: &Value) -> Answer {
     body::value(code, value)
 }
 
+/// More bytes of warnings than this are too much for the head of an answer: each is cut, and what is over is left out.
+const MOST_WARNED: usize = 4 << 10;
+/// What each warning is cut to then.
+const LONGEST_WARNING: usize = 256;
+
+/// The warnings of which an answer tells.
+fn told(warnings: &[String]) -> impl Iterator<Item = &str> {
+    let all: usize = warnings.iter().map(String::len).sum();
+    let longest = if all > MOST_WARNED { LONGEST_WARNING } else { usize::MAX };
+    let cut = move |text: &'_ str| text.floor_char_boundary(longest.min(text.len()));
+    let mut left = MOST_WARNED;
+    warnings.iter().map_while(move |warning| {
+        let text = &warning[..cut(warning)];
+        left = left.checked_sub(text.len())?;
+        Some(text)
+    })
+}
+
 /// Adds warnings, as RFC 7234 has them.
 pub(crate) fn warned(mut answer: Answer, warnings: &Warnings) -> Answer {
-    for warning in warnings {
+    for warning in told(warnings) {
         let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(header) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
             answer.headers_mut().append(WARNING, header);
@@ -232,4 +250,18 @@ pub(crate) fn warned(mut answer: Answer, warnings: &Warnings) -> Answer {
 /// The first address of the service range: that of the `kubernetes` service.
 pub(crate) fn first_address((network, _): (Ipv4Addr, u8)) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(network) + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_fit_into_a_head() {
+        let lengths = |warnings: &[String]| told(warnings).map(str::len).collect::<Vec<_>>();
+        assert_eq!(lengths(&["a".repeat(4000), "b".to_owned()]), [4000, 1], "short enough in all");
+        assert_eq!(lengths(&["a".repeat(5000), "b".to_owned()]), [256, 1]);
+        assert_eq!(lengths(&vec!["a".repeat(300); 200]), vec![256; 16]);
+        assert_eq!(lengths(&["\u{e4}".repeat(3000), "a".repeat(255) + "\u{e4}"]), [256, 255], "whole characters");
+    }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use corten_api::openapi::{Documents, Served, ServedPart, protobuf};
 use corten_api::status::Status;
 use corten_kinds::{AnyKind, KINDS};
-use http::header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, LOCATION, VARY};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, LOCATION, VARY};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::KUBERNETES_VERSION;
 use crate::body::{self, Answer};
 use crate::discovery::{group_versions, hex, spoken};
+use crate::negotiate::takes_gzip;
 use crate::request::Request;
 use crate::route::subresource_name;
 use crate::server::Server;
@@ -57,7 +58,7 @@ impl Document {
         if request.header(IF_NONE_MATCH) == Some(&etag) {
             return Ok(body::not_modified(&etag));
         }
-        let zipped = request.header(ACCEPT_ENCODING).is_some_and(|accepted| accepted.contains("gzip"));
+        let zipped = takes_gzip(&request.headers);
         let bytes = if zipped { self.compressed.clone() } else { self.bytes()? };
         let mut answer = body::answer(StatusCode::OK, HeaderValue::from_static(kind), body::full(bytes));
         let headers = answer.headers_mut();

@@ -1,6 +1,8 @@
 //! A request as the stages see it.
 
 use std::collections::HashMap;
+use std::sync::PoisonError;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use corten_api::status::Status;
@@ -19,8 +21,38 @@ const MOST_DROPPED: usize = 64 << 20;
 /// A body that is handed on as it comes.
 pub(crate) type Incoming = http_body_util::combinators::UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
+/// Clients that take longer to send a body than this are not waited for.
+const LONGEST_READ: Duration = Duration::from_secs(60);
+/// So much of the body of a request that is refused by its head is read, for so long: small requests are answered to
+/// clients that only listen once they have sent all, and nobody unknown keeps us reading.
+const MOST_REFUSED: usize = 256 << 10;
+const LONGEST_REFUSED: Duration = Duration::from_secs(1);
+
+/// Reads a body in time, or says why not.
+pub(crate) async fn read_in_time(body: Incoming) -> Result<Bytes, Status> {
+    tokio::time::timeout(LONGEST_READ, read_body(body)).await.unwrap_or_else(|_| {
+        let message = "Timeout: request did not complete within requested timeout - the body did not come to its end";
+        Err(Status::failure(504, "Timeout", message))
+    })
+}
+
+/// Reads a little of a body that nobody wants.
+pub(crate) async fn drop_body(mut body: Incoming) {
+    let read = async {
+        let mut length = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            length += frame.data_ref().map_or(0, Bytes::len);
+            if length > MOST_REFUSED {
+                break;
+            }
+        }
+    };
+    // Either way the answer is on its way then.
+    let _ = tokio::time::timeout(LONGEST_REFUSED, read).await;
+}
+
 /// Reads a body, or says why not.
-pub(crate) async fn read_body<B>(body: B) -> Result<Bytes, Status>
+async fn read_body<B>(body: B) -> Result<Bytes, Status>
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -50,7 +82,7 @@ where
     Ok(bytes.freeze())
 }
 
-/// A request whose body has been read.
+/// A request. Its body is read once its head is found good.
 pub(crate) struct Request {
     pub(crate) method: Method,
     /// Decoded path.
@@ -59,7 +91,8 @@ pub(crate) struct Request {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    /// The body if it has not been read: that of a proxied request. Bodies are not `Sync`; the lock makes it so.
+    /// The body while it has not been read; that of a proxied request is the backend's to read. Bodies are not `Sync`;
+    /// the lock makes it so.
     pub(crate) incoming: std::sync::Mutex<Option<Incoming>>,
     pub(crate) user: Identity,
     /// For requests that become streams.
@@ -67,6 +100,11 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// Takes the body, if it has not been read.
+    pub(crate) fn take_incoming(&mut self) -> Option<Incoming> {
+        self.incoming.get_mut().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Value of a header, if it is text.
     pub(crate) fn header(&self, name: http::header::HeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())

@@ -90,7 +90,8 @@ pub(crate) fn route(path: &str) -> Result<Route, Status> {
         // Objects of namespaced kinds have a namespace; only lists span all of them.
         Scope::Namespaced => namespace.is_some() || name.is_none(),
     };
-    if !scoped {
+    // Objects are watched, not what hangs on them.
+    if !scoped || (watch && subresource.is_some()) {
         return Err(Status::no_such_path());
     }
     let subresource = subresource
@@ -139,6 +140,8 @@ mod tests {
             "/apis/apps/v1/namespaces/a/deployments/b/log",
             "/api/v1/pods/b",
             "/api/v1/namespaces/a/nodes",
+            "/api/v1/watch/namespaces/a/pods/b",
+            "/api/v1/watch/namespaces/a/pods/b/proxy/x",
             "/apis/apps/v2/deployments",
             "/apis/apps/v1",
             "/version",
@@ -154,6 +157,8 @@ mod tests {
             apps/v1/deployments ns=a name=b sub=scale
             404
             404
+            404
+            v1/pods ns=a name=b sub=
             404
             404
             other

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corten_base::chain;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, VARY};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, VARY};
 use http::{HeaderMap, HeaderValue};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::{Peer, authenticate, strip};
 use crate::body::Answer;
+use crate::negotiate::takes_gzip;
 use crate::pieces::Gzip;
 use crate::server::Server;
 
@@ -81,7 +82,7 @@ impl Server {
 
 /// Compresses a large answer whose size is known: watches go out as they come.
 fn compressed(headers: &HeaderMap, answer: Answer) -> Answer {
-    let wanted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).is_some_and(|v| v.contains("gzip"));
+    let wanted = takes_gzip(headers);
     let large = answer.body().size_hint().exact().is_some_and(|size| size >= COMPRESS_FROM);
     if !wanted || !large || answer.headers().contains_key(CONTENT_ENCODING) {
         return answer;

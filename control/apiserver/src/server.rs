@@ -31,10 +31,11 @@ use crate::node_proxy::NodeDialer;
 use crate::openapi::OpenApi;
 use crate::pki::{Pki, PkiError};
 use crate::render::render;
-use crate::request::{Query, Request, decode_path, read_body};
+use crate::request::{Query, Request, decode_path, drop_body, read_in_time};
 use crate::route::{Route, route};
 use crate::storage::claim_key;
 use crate::tokens::Tokens;
+use crate::turns::Turns;
 use crate::watch_events::Made;
 use crate::{authorize, bootstrap, discovery, openid, verbs};
 
@@ -76,8 +77,7 @@ pub struct Server {
     stopping: CancellationToken,
     /// The lease on which short-lived objects of this minute hang.
     expiring: tokio::sync::Mutex<Option<(i64, LeaseId)>>,
-    /// Held by who writes with a charge: who would lose the race for a quota waits instead.
-    charging: tokio::sync::Mutex<()>,
+    turns: Turns,
 }
 
 /// Why a server cannot start.
@@ -111,7 +111,7 @@ impl Server {
             metrics: Arc::default(),
             stopping: CancellationToken::new(),
             expiring: tokio::sync::Mutex::default(),
-            charging: tokio::sync::Mutex::default(),
+            turns: Turns::default(),
         });
         bootstrap::run(&server).await.map_err(StartError::Bootstrap)?;
         Ok(server)
@@ -197,9 +197,9 @@ impl Server {
         Ok(lease)
     }
 
-    /// The turn of a write that charges a quota.
-    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.charging.lock().await
+    /// The turn of a write that charges a quota of this namespace.
+    pub(crate) async fn turn(&self, namespace: Option<&str>) -> tokio::sync::OwnedMutexGuard<()> {
+        self.turns.take(namespace.unwrap_or_default()).await
     }
 
     /// Answers a request.
@@ -226,22 +226,14 @@ impl Server {
         let (parts, incoming) = request.into_parts();
         let path = decode_path(parts.uri.path());
         let route = route(&path);
-        let (body, incoming) = if route.as_ref().is_ok_and(Route::is_proxy) {
-            (Bytes::new(), Some(incoming.map_err(Into::into).boxed_unsync()))
-        } else {
-            match read_body(incoming).await {
-                Ok(body) => (body, None),
-                Err(status) => return body::status(&status),
-            }
-        };
         let request = Request {
             path: path.clone(),
             query,
             method: parts.method,
             uri: parts.uri,
             headers: parts.headers,
-            body,
-            incoming: incoming.into(),
+            body: Bytes::new(),
+            incoming: Some(incoming.map_err(Into::into).boxed_unsync()).into(),
             user,
             upgrade,
         };
@@ -274,15 +266,28 @@ impl Server {
         route: Result<Route, Status>,
         verb: Result<&'static str, Status>,
     ) -> Result<Answer, Status> {
-        if let Some(other) = impersonate(&self.authorizer, &request.user, &mut request.headers)? {
-            request.user = other;
+        let proxied = route.as_ref().is_ok_and(Route::is_proxy);
+        let admitted = self.admit(&mut request);
+        if !proxied && let Some(incoming) = request.take_incoming() {
+            match admitted {
+                Ok(()) => request.body = read_in_time(incoming).await?,
+                Err(_) => drop_body(incoming).await,
+            }
         }
-        // Who may not know what is served somewhere is not told.
-        authorize::request(self, &request)?;
+        admitted?;
         match route? {
             Route::Resource(target) => verbs::run(self, request, target, verb?).await,
             Route::Other => self.other(&request).await,
         }
+    }
+
+    /// As whom a request is carried out, and whether it may be: decided on its head alone, so that nobody has us keep
+    /// what he may not send. Who may not know what is served somewhere is not told.
+    fn admit(&self, request: &mut Request) -> Result<(), Status> {
+        if let Some(other) = impersonate(&self.authorizer, &request.user, &mut request.headers)? {
+            request.user = other;
+        }
+        authorize::request(self, request)
     }
 
     async fn other(self: &Arc<Self>, request: &Request) -> Result<Answer, Status> {

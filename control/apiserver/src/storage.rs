@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use corten_api::status::Status;
 use corten_kinds::AnyKind;
-use corten_store::{Compare, Entry, LeaseId, Op, Outcome, Revision, Store, Txn, WriteError};
+use corten_store::{Compare, Entry, LeaseId, Op, Outcome, Revision, Snapshot, Store, Txn, WriteError};
 use serde_json::{Map, Value};
 
 use crate::admission::quota::Charge;
@@ -69,6 +69,13 @@ fn push(text: &mut String, name: &str, value: &Value) {
     text.push(':');
     text.push_str(&value.to_string());
     text.push(',');
+}
+
+/// The bytes of an object as if it were stored with this resourceVersion: what a dry run shows.
+pub(crate) fn shown(object: &Value, revision: Revision) -> Result<Bytes, Status> {
+    let (bytes, at) = encode(object)?;
+    let at = usize::try_from(at).map_err(Status::internal)?;
+    Ok([&bytes[..at], revision.to_string().as_bytes(), &bytes[at..]].concat().into())
 }
 
 /// An object from its bytes.
@@ -154,6 +161,24 @@ pub(crate) async fn commit(store: &Store, commit: Commit<'_>) -> Result<Committe
                 None => Committed::Changed,
             })
         }
+    }
+}
+
+/// Removes what cannot be read, with the claims that it holds: those that name its key. `None` if it changed.
+pub(crate) async fn remove(
+    store: &Store,
+    snapshot: &Snapshot,
+    key: &Bytes,
+    revision: Revision,
+) -> Result<Option<Revision>, Status> {
+    let all = claim_key("");
+    let claims = snapshot.prefix(&all).filter(|(_, entry)| entry.value == *key);
+    let gone = claims.map(|(claim, _)| claim.clone()).chain([key.clone()]);
+    let then = gone.map(|key| Op::Delete { key }).collect();
+    let txn = Txn { compare: vec![Compare::ModRevision(key.clone(), revision)], then };
+    match store.transact(txn).await.map_err(refused)? {
+        Outcome::Committed { revision, .. } => Ok(Some(revision)),
+        Outcome::Conflict { .. } => Ok(None),
     }
 }
 

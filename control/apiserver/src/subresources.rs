@@ -18,7 +18,7 @@ use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
 use crate::token_request::{self, TOKEN_REQUEST};
-use crate::verbs::{Change, Patch, Write, apply, apply_scale, change_object, dry_run, part_change};
+use crate::verbs::{Change, Patch, Write, apply, apply_scale, change_object, check_identity, dry_run, part_change};
 use crate::{eviction, negotiate, node_proxy, proxy, storage};
 
 const fn names(group: &'static str, version: &'static str, kind: &'static str) -> Names {
@@ -137,6 +137,7 @@ async fn rescale(server: &Server, request: &Request, target: &Target) -> Result<
             (None, Some(patch)) => patch.apply_to(server, request, &SCALE, &current)?,
             (None, None) => current,
         };
+        check_identity(target, &wanted)?;
         let replicas = wanted["spec"]["replicas"].as_i64().unwrap_or(0);
         if replicas < 0 {
             let mut errs = corten_api::field::FieldErrors::default();
@@ -145,6 +146,9 @@ async fn rescale(server: &Server, request: &Request, target: &Target) -> Result<
         }
         let mut new = old.clone();
         kind.set_scale(&mut new, replicas);
+        if let Some(uid) = wanted["metadata"].get("uid") {
+            new["metadata"]["uid"] = uid.clone();
+        }
         match wanted["metadata"].get("resourceVersion").filter(|version| version.is_string()) {
             Some(version) if given.is_some() => new["metadata"]["resourceVersion"] = version.clone(),
             _ => drop(objects::metadata(&mut new).shift_remove("resourceVersion")),
@@ -228,7 +232,9 @@ fn token(server: &Server, request: &Request, target: &Target) -> Result<Answer, 
     let account: Value = serde_json::from_slice(&stored(server, target)?).map_err(Status::internal)?;
     let namespace = target.namespace.as_deref().unwrap_or_default();
     let name = target.name.as_deref().unwrap_or_default();
-    let (answered, more) = token_request::answer(server, namespace, name, &account, asked)?;
+    token_request::for_node(server, &request.user, namespace, name, &asked)?;
+    let dry_run = dry_run(request)?;
+    let (answered, more) = token_request::answer(server, namespace, name, &account, asked, dry_run)?;
     warnings.extend(more);
     Ok(objects::warned(body::value(StatusCode::CREATED, &answered), &warnings))
 }

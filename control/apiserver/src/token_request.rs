@@ -8,6 +8,7 @@ use corten_api::status::Status;
 use corten_base::Timestamp;
 use serde_json::{Value, json};
 
+use crate::identity::Identity;
 use crate::objects::Warnings;
 use crate::server::Server;
 use crate::storage;
@@ -24,6 +25,19 @@ pub(crate) static TOKEN_REQUEST: Names = Names {
     categories: &[],
 };
 
+const NODES: &str = "system:nodes";
+/// What the names of nodes' users begin with.
+const NODE: &str = "system:node:";
+static ACCOUNTS: Names = Names {
+    group: "",
+    version: "v1",
+    kind: "ServiceAccount",
+    plural: "serviceaccounts",
+    singular: "",
+    short: &[],
+    categories: &[],
+};
+
 const DEFAULT_SECONDS: i64 = 3600;
 const LEAST_SECONDS: i64 = 600;
 const MOST_SECONDS: i64 = 1 << 32;
@@ -32,14 +46,48 @@ const MOST_SECONDS: i64 = 1 << 32;
 const POD_SECONDS: i64 = 3607;
 const EXTENDED_SECONDS: i64 = 365 * 86_400;
 
-/// Answers a request: `asked` with its defaults and its status, as the account `name` in `namespace`.
+/// Refuses a node a token that is not bound to a pod which runs there. Nodes may ask for tokens of all accounts, since
+/// policy does not know which pods are whose.
+pub(crate) fn for_node(
+    server: &Server,
+    user: &Identity,
+    namespace: &str,
+    account: &str,
+    asked: &Value,
+) -> Result<(), Status> {
+    if !user.is_in(NODES) {
+        return Ok(());
+    }
+    let refuse = |why: &str| Err(Status::forbidden(&ACCOUNTS, account, why));
+    let reference = &asked["spec"]["boundObjectRef"];
+    let version = reference["apiVersion"].as_str().unwrap_or_default();
+    if reference["kind"] != "Pod" || !["", "v1"].contains(&version) {
+        return refuse("node requested token not bound to a pod");
+    }
+    let uid = reference["uid"].as_str().unwrap_or_default();
+    if uid.is_empty() {
+        return refuse("node requested token with a pod binding without a uid");
+    }
+    // Whether it is this pod, and runs as this account, is looked at when the token is bound to it.
+    let pod = read(server, "pods", Some(namespace), &text(&reference["name"]))?;
+    let node = user.name.strip_prefix(NODE).filter(|node| !node.is_empty());
+    match (pod, node) {
+        (Some(pod), Some(node)) if pod["spec"]["nodeName"] == *node && pod["metadata"]["uid"] == *uid => Ok(()),
+        _ => refuse("node requested token bound to a pod scheduled on a different node"),
+    }
+}
+
+/// Answers a request: `asked` with its defaults and its status, as the account `name` in `namespace`. A dry
+/// run answers all but the token.
 pub(crate) fn answer(
     server: &Server,
     namespace: &str,
     name: &str,
     account: &Value,
     mut asked: Value,
+    dry_run: bool,
 ) -> Result<(Value, Warnings), Status> {
+    is_for(&asked["metadata"], namespace, name, account)?;
     let spec = &asked["spec"];
     let seconds = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
     let mut errs = FieldErrors::default();
@@ -70,7 +118,11 @@ pub(crate) fn answer(
         subject.warnafter = Some(now.as_second() + seconds);
         valid = EXTENDED_SECONDS;
     }
-    let token = server.tokens().issue(subject, audiences.clone(), valid, now).map_err(Status::internal)?;
+    let token = if dry_run {
+        String::new()
+    } else {
+        server.tokens().issue(subject, audiences.clone(), valid, now).map_err(Status::internal)?
+    };
     if !asked["metadata"].is_object() {
         asked["metadata"] = json!({});
     }
@@ -81,6 +133,28 @@ pub(crate) fn answer(
     asked["spec"]["expirationSeconds"] = seconds.into();
     asked["status"] = status(&token, now + Duration::from_secs(seconds.unsigned_abs()));
     Ok((asked, Warnings::new()))
+}
+
+/// Refuses a request that says it is for another account than the one at the path.
+fn is_for(metadata: &Value, namespace: &str, name: &str, account: &Value) -> Result<(), Status> {
+    let mut errs = FieldErrors::default();
+    for (field, here) in [("name", name), ("namespace", namespace)] {
+        if let Some(own) = metadata[field].as_str().filter(|own| !own.is_empty() && *own != here) {
+            let why = format!("must match the service account {field} if specified");
+            errs.invalid(format!("metadata.{field}"), own, why);
+        }
+    }
+    if !errs.is_empty() {
+        return Err(Status::invalid(&TOKEN_REQUEST, name, &errs));
+    }
+    let is = text(&account["metadata"]["uid"]);
+    if let Some(wanted) = metadata["uid"].as_str().filter(|wanted| !wanted.is_empty() && *wanted != is) {
+        let why = format!(
+            "the UID in the token request ({wanted}) does not match the UID in record ({is}). The object might have been deleted and then recreated"
+        );
+        return Err(Status::conflict(&ACCOUNTS, name, &why));
+    }
+    Ok(())
 }
 
 fn status(token: &str, expires: Timestamp) -> Value {

@@ -386,3 +386,74 @@ async fn pods_do_no_more_than_their_namespace_lets_them() {
     let expected = r#"299 - "would violate PodSecurity \"baseline:v1.30\": host namespaces (hostIPC=true)""#;
     assert_eq!((answer.status().as_u16(), warning), (201, Some(expected)));
 }
+
+async fn patched(api: &Api, path: &str, patch: Value) -> String {
+    let (code, answer) =
+        api.send(Method::PATCH, path, "application/strategic-merge-patch+json", patch.to_string()).await;
+    format!("{code} {}", answer["message"].as_str().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn containers_for_debugging_do_no_more_than_their_namespace_lets_them() {
+    let api = cluster().await;
+    made(&api, PODS, &pod("p", json!({}))).await;
+    let labels = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "baseline"}}});
+    expect!["200 "].assert_eq(&patched(&api, "/api/v1/namespaces/default", labels).await);
+    let path = format!("{PODS}/p/ephemeralcontainers");
+    let debug = |name: &str, privileged: bool| {
+        let container = json!({"name": name, "image": "x", "securityContext": {"privileged": privileged}});
+        json!({"metadata": {"labels": {"sneaked": "in"}}, "spec": {"ephemeralContainers": [container]}})
+    };
+    expect![[r#"403 pods "p" is forbidden: violates PodSecurity "baseline:latest": privileged (container "bad" must not set securityContext.privileged=true)"#]]
+        .assert_eq(&patched(&api, &path, debug("bad", true)).await);
+    expect!["200 "].assert_eq(&patched(&api, &path, debug("good", false)).await);
+    let (_, pod) = api.get(&format!("{PODS}/p")).await;
+    assert_eq!(pod["spec"]["ephemeralContainers"][0]["name"], "good", "{pod}");
+    assert_eq!(pod["metadata"].get("labels"), None, "only the containers change: {pod}");
+    // The node of this pod is not there, but its containers are known.
+    for (container, known) in [("good", true), ("bad", false)] {
+        let (_, answer) = api.get(&format!("{PODS}/p/log?container={container}")).await;
+        let message = answer["message"].as_str().unwrap_or_default();
+        assert_eq!(!message.contains("is not valid for pod"), known, "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_pod_is_resized_within_its_limits() {
+    let api = cluster().await;
+    made(&api, PODS, &sized("p", json!({"requests": {"cpu": "1"}, "limits": {"cpu": "1"}}))).await;
+    let item = json!({"type": "Container", "max": {"cpu": "2"}});
+    made(&api, "/api/v1/namespaces/default/limitranges", &limits(&item)).await;
+    let size = |cpu: &str| {
+        let resources = json!({"requests": {"cpu": cpu}, "limits": {"cpu": cpu}});
+        json!({"metadata": {"labels": {"sneaked": "in"}}, "spec": {"containers": [{"name": "c", "resources": resources}]}})
+    };
+    let path = format!("{PODS}/p/resize");
+    expect![[r#"403 pods "p" is forbidden: maximum cpu usage per Container is 2, but limit is 3"#]]
+        .assert_eq(&patched(&api, &path, size("3")).await);
+    expect!["200 "].assert_eq(&patched(&api, &path, size("2")).await);
+    let (_, pod) = api.get(&format!("{PODS}/p")).await;
+    assert_eq!(pod["spec"]["containers"][0]["resources"]["limits"]["cpu"], "2", "{pod}");
+    assert_eq!(pod["metadata"].get("labels"), None, "only the resources change: {pod}");
+}
+
+#[tokio::test]
+async fn who_writes_a_status_does_not_let_go_of_the_object() {
+    let api = cluster().await;
+    let mut held = pod("p", json!({}));
+    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "u"});
+    held["metadata"]["finalizers"] = json!(["example.com/wait"]);
+    held["metadata"]["ownerReferences"] = json!([owner]);
+    made(&api, PODS, &held).await;
+    api.delete(&format!("{PODS}/p?gracePeriodSeconds=0")).await;
+    let merge = async |metadata: Value| {
+        let body = json!({"metadata": metadata, "status": {"phase": "Failed"}}).to_string();
+        api.send(Method::PATCH, &format!("{PODS}/p/status"), "application/merge-patch+json", body).await
+    };
+    let other = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "y"}]);
+    let (code, pod) = merge(json!({"finalizers": [], "ownerReferences": other, "labels": {"a": "b"}})).await;
+    assert_eq!((code, &pod["status"]["phase"]), (200, &json!("Failed")), "{pod}");
+    assert_eq!(pod["metadata"]["finalizers"], json!(["example.com/wait"]));
+    assert_eq!(pod["metadata"]["ownerReferences"], json!([owner]));
+    assert_eq!(api.get(&format!("{PODS}/p")).await.0, 200, "it is still held");
+}

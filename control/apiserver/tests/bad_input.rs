@@ -846,3 +846,31 @@ proptest! {
         })?;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_is_read_for_those_who_may_send_it_and_not_for_ever() {
+    let api = Api::new().await;
+    for (user, code, most) in [(Identity::anonymous(), 403, 2), (Identity::admin(), 504, 61)] {
+        let start = tokio::time::Instant::now();
+        let body = futures::stream::pending::<Result<Frame<Bytes>, Infallible>>();
+        let request = Request::post(MAPS).header(header::CONTENT_TYPE, JSON).body(StreamBody::new(body));
+        let answer = api.server.service(user).oneshot(request.expect("a request")).await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), code);
+        assert!(start.elapsed().as_secs() < most, "{code} after {:?}", start.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn little_is_read_of_a_body_that_nobody_wants() {
+    let api = Api::new().await;
+    let taken = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&taken);
+    let body = futures::stream::iter((0..1000).map(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[b' '; 1 << 16])))
+    }));
+    let request = Request::post(MAPS).header(header::CONTENT_TYPE, JSON).body(StreamBody::new(body));
+    let service = api.server.service(Identity::anonymous());
+    let answer = service.oneshot(request.expect("a request")).await.expect("an answer");
+    assert_eq!((answer.status().as_u16(), taken.load(Ordering::Relaxed)), (403, 5));
+}

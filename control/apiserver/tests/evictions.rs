@@ -112,3 +112,15 @@ async fn two_budgets_are_one_too_many() {
     let why = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
     assert_eq!((code, &answer["message"], answer.get("reason")), (500, &json!(why), None));
 }
+
+#[tokio::test]
+async fn an_evictions_options_are_those_of_a_deletion() {
+    let api = with_pod("True").await;
+    let (code, answer) = evict(&api, json!({"deleteOptions": {"propagationPolicy": "Sideways"}})).await;
+    assert_eq!((code, &answer["details"]["causes"][0]["field"]), (422, &json!("propagationPolicy")), "{answer}");
+    let (code, answer) = evict(&api, json!({"deleteOptions": {"gracePeriodSeconds": -1}})).await;
+    assert_eq!(code, 201, "{answer}");
+    let (code, pod) = api.get(&format!("{NAMESPACE}/pods/p")).await;
+    let grace = &pod["metadata"]["deletionGracePeriodSeconds"];
+    assert_eq!((code, grace), (200, &json!(1)), "less than none is a second, not force: {pod}");
+}

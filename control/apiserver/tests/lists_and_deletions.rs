@@ -131,3 +131,18 @@ async fn names_are_drawn_and_places_must_agree() {
     assert_eq!((code, refused["message"].as_str()), (400, Some(why)));
     assert_eq!(api.post("/api/v1/configmaps", &json!({"metadata": {"name": "a"}})).await.0, 405, "no namespace");
 }
+
+#[tokio::test]
+async fn a_dry_run_of_a_deletion_shows_the_mark() {
+    let api = Api::new().await;
+    let map = json!({"metadata": {"name": "held", "finalizers": ["example.com/wait"]}});
+    let (code, made) = api.post("/api/v1/namespaces/default/configmaps", &map).await;
+    assert_eq!(code, 201, "{made}");
+    let path = "/api/v1/namespaces/default/configmaps/held";
+    let (code, shown) = api.delete(&format!("{path}?dryRun=All")).await;
+    assert_eq!(code, 200, "{shown}");
+    let show = if shown["kind"] == "Status" { &Value::Null } else { &shown["metadata"] };
+    assert!(show["deletionTimestamp"].is_string(), "{shown}");
+    assert_eq!(show["resourceVersion"], made["metadata"]["resourceVersion"]);
+    assert_eq!(api.get(path).await.1["metadata"].get("deletionTimestamp"), None, "nothing happened");
+}

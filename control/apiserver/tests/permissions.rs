@@ -559,3 +559,98 @@ async fn approving_a_certificate_needs_more_than_writing_the_approval() {
     let (code, approved) = approve().await;
     assert_eq!((code, &approved["status"]["conditions"][0]["type"]), (200, &json!("Approved")), "{approved}");
 }
+
+/// Asks for a token as a node.
+async fn node_token(api: &Api, node: &str, account: &str, spec: Value) -> String {
+    let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
+    let path = format!("/api/v1/namespaces/default/serviceaccounts/{account}/token");
+    message(&send(api, &Identity::node(node), Method::POST, &path, &body).await)
+}
+
+#[tokio::test]
+async fn a_node_gets_tokens_for_its_own_pods_alone() {
+    let api = Api::new().await;
+    account(&api, "robot").await;
+    account(&api, "other").await;
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {
+        "serviceAccountName": "robot", "nodeName": "n", "containers": [{"name": "c", "image": "x"}]}});
+    let (code, pod) = api.post("/api/v1/namespaces/default/pods", &pod).await;
+    assert_eq!(code, 201, "{pod}");
+    let bound = |kind: &str, uid: &Value| json!({"boundObjectRef": {"apiVersion": "v1", "kind": kind, "name": "p", "uid": uid}});
+    let own = bound("Pod", &pod["metadata"]["uid"]);
+    let lines = [
+        node_token(&api, "n", "robot", own.clone()).await,
+        node_token(&api, "m", "robot", own.clone()).await,
+        node_token(&api, "n", "robot", json!({})).await,
+        node_token(&api, "n", "robot", bound("Secret", &pod["metadata"]["uid"])).await,
+        node_token(&api, "n", "robot", bound("Pod", &json!(""))).await,
+        node_token(&api, "n", "robot", bound("Pod", &json!("x"))).await,
+        node_token(&api, "n", "other", own).await,
+    ];
+    expect_test::expect![[r#"
+        201 
+        403 serviceaccounts "robot" is forbidden: node requested token bound to a pod scheduled on a different node
+        403 serviceaccounts "robot" is forbidden: node requested token not bound to a pod
+        403 serviceaccounts "robot" is forbidden: node requested token not bound to a pod
+        403 serviceaccounts "robot" is forbidden: node requested token with a pod binding without a uid
+        403 serviceaccounts "robot" is forbidden: node requested token bound to a pod scheduled on a different node
+        400 cannot bind token for serviceaccount "other" to pod running with different serviceaccount name."#]]
+    .assert_eq(&lines.join("\n"));
+}
+
+#[tokio::test]
+async fn a_request_for_a_token_is_for_the_account_at_its_path() {
+    let api = Api::new().await;
+    account(&api, "robot").await;
+    let ask = async |query: &str, metadata: Value| {
+        let body = json!({"metadata": metadata, "spec": {}});
+        api.post(&format!("/api/v1/namespaces/default/serviceaccounts/robot/token{query}"), &body).await
+    };
+    let (code, answer) = ask("?dryRun=All", json!({"name": "robot"})).await;
+    assert_eq!((code, &answer["status"]["token"]), (201, &json!("")), "nobody gets a token by a dry run: {answer}");
+    assert!(answer["status"]["expirationTimestamp"].is_string(), "{answer}");
+    assert_eq!(ask("?dryRun=Some", json!({})).await.0, 400);
+    for (metadata, code) in [
+        (json!({"name": "other"}), 422),
+        (json!({"namespace": "other"}), 422),
+        (json!({"uid": "x"}), 409),
+        (json!({"name": "robot", "namespace": "default"}), 201),
+    ] {
+        let (got, answer) = ask("", metadata.clone()).await;
+        assert_eq!(got, code, "{metadata}: {answer}");
+    }
+}
+
+/// Makes a stored object unreadable.
+async fn damage(api: &Api, key: &'static str) {
+    let (key, value) = (bytes::Bytes::from_static(key.as_bytes()), bytes::Bytes::from_static(b"{"));
+    assert!(api.store.snapshot().get(&key).is_some(), "nothing is there");
+    let put = corten_store::Op::Put { key, value, stamp: None, lease: 0 };
+    api.store.transact(corten_store::Txn { compare: vec![], then: vec![put] }).await.expect("written");
+}
+
+#[tokio::test]
+async fn deleting_what_cannot_be_read_needs_a_verb_of_its_own() {
+    let api = Api::new().await;
+    let path = "/api/v1/namespaces/default/services/s";
+    let service = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}});
+    let (_, made) = api.post("/api/v1/namespaces/default/services", &service).await;
+    let address = made["spec"]["clusterIP"].clone();
+    damage(&api, "/registry/services/specs/default/s").await;
+    give(&api, "ann", &[rule(&["delete", "deletecollection"], "", &["services"])]).await;
+    let ann = Identity::new("ann", &[]);
+    let option = "ignoreStoreReadErrorWithClusterBreakingPotential=true";
+    let delete =
+        async |query: &str| message(&send(&api, &ann, Method::DELETE, &format!("{path}?{query}"), &Value::Null).await);
+    assert!(delete("").await.starts_with("500 "), "it is damaged");
+    expect_test::expect![[r#"403 services "s" is forbidden: User "ann" cannot unsafe-delete-ignore-read-errors resource "services" in API group "" in the namespace "default""#]]
+        .assert_eq(&delete(option).await);
+    let all = format!("/api/v1/namespaces/default/services?{option}");
+    assert_eq!(send(&api, &ann, Method::DELETE, &all, &Value::Null).await.0, 422, "one by one");
+    let (code, answer) = api.delete(&format!("{path}?{option}")).await;
+    assert_eq!(code, 200, "{answer}");
+    let mut again = service;
+    again["spec"]["clusterIP"] = address;
+    let (code, answer) = api.post("/api/v1/namespaces/default/services", &again).await;
+    assert_eq!(code, 201, "its address is free again: {answer}");
+}

@@ -211,3 +211,21 @@ async fn upgraded_connections_are_joined() {
     tokio::time::timeout(Duration::from_secs(5), stream.read_exact(&mut bytes)).await.expect("in time").expect("bytes");
     assert_eq!(&bytes, b"dcba");
 }
+
+#[tokio::test]
+async fn a_path_whose_end_is_unclear_leads_nowhere() {
+    let api = furnished().await;
+    for path in [
+        "/api/v1/namespaces/default%2Fpods%2Fp/proxy/a/b",
+        "/api/v1/namespaces/default/pods/p%2fproxy/a",
+        "/api/v1/namespaces/default/pods/p/proxy%2Fa",
+        "/api/v1/watch/namespaces/default/pods/p/proxy/a",
+    ] {
+        assert_eq!(api.get(path).await.0, 404, "{path}");
+    }
+    assert_eq!(api.get(&format!("{PODS}/p/proxy/a%2Fb")).await.1["uri"], "/a%2Fb", "below, it is as it is");
+    let (code, answer) =
+        api.post("/api/v1/watch/namespaces/default/configmaps", &json!({"metadata": {"name": "a"}})).await;
+    assert_eq!(code, 405, "only watched there: {answer}");
+    assert_eq!(api.delete("/api/v1/watch/namespaces/default/pods/p").await.0, 405);
+}

@@ -83,3 +83,29 @@ async fn a_set_is_scaled_by_its_subresource() {
         assert_eq!((&object["spec"]["replicas"], &object["metadata"]["generation"]), (&json!(4), &json!(2)));
     }
 }
+
+#[tokio::test]
+async fn a_scale_is_that_of_the_object_at_its_path() {
+    let api = Api::new().await;
+    let labels = json!({"app": "web"});
+    let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "web:1"}]}});
+    let set = json!({"metadata": {"name": "s"}, "spec": {"selector": {"matchLabels": labels}, "template": template}});
+    let sets = "/apis/apps/v1/namespaces/default/replicasets";
+    let (code, set) = api.post(sets, &set).await;
+    assert_eq!(code, 201, "{set}");
+    let path = format!("{sets}/s/scale");
+    for (metadata, code) in [
+        (json!({"name": "other"}), 400),
+        (json!({}), 400),
+        (json!({"name": "s", "namespace": "other"}), 400),
+        (json!({"name": "s", "uid": "x"}), 409),
+        (json!({"name": "s", "namespace": "default", "uid": set["metadata"]["uid"]}), 200),
+    ] {
+        let scale = json!({"metadata": metadata, "spec": {"replicas": 3}}).to_string();
+        let (got, answer) = api.send(Method::PUT, &path, "application/json", scale).await;
+        assert_eq!(got, code, "{metadata}: {answer}");
+    }
+    let patch = json!({"metadata": {"uid": "x"}, "spec": {"replicas": 4}}).to_string();
+    let (code, answer) = api.send(Method::PATCH, &path, "application/merge-patch+json", patch).await;
+    assert_eq!(code, 409, "{answer}");
+}

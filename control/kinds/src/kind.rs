@@ -315,12 +315,18 @@ impl<K: Kind> AnyKind for Erased<K> {
     }
 }
 
-/// The old object with the status and the metadata of the new one.
+/// The old object with the status and the metadata of the new one, but for what its life hangs on: who may only write a
+/// status neither keeps an object alive nor lets go of it.
 fn with_status_of(old: &Value, new: &Value) -> Value {
     let mut merged = old.clone();
     if let Some(map) = merged.as_object_mut() {
         put_or_remove(map, "status", new.get("status"));
         put_or_remove(map, "metadata", new.get("metadata"));
+        if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
+            for field in ["ownerReferences", "finalizers"] {
+                put_or_remove(metadata, field, old["metadata"].get(field));
+            }
+        }
     }
     merged
 }

@@ -34,7 +34,8 @@ impl Plugin for LimitRanger {
 
     fn validate(&self, write: &Attempt<'_>, object: &Value) -> Result<(), Status> {
         let claim = write.is("", "PersistentVolumeClaim");
-        let pod = write.is("", "Pod") && write.old.is_none();
+        // A pod that is there is judged anew when it is resized.
+        let pod = write.is("", "Pod") && write.old.is_none_or(|old| !same_resources(old, object));
         if !claim && !pod {
             return Ok(());
         }
@@ -73,6 +74,12 @@ impl Plugin for LimitRanger {
 
 fn each_container(pod: &Value) -> impl Iterator<Item = &Value> {
     list(&pod["spec"], "containers").iter().chain(list(&pod["spec"], "initContainers"))
+}
+
+fn same_resources(old: &Value, new: &Value) -> bool {
+    let own = |pod: &'_ Value| pod["spec"]["resources"].clone();
+    let of = |pod: &'_ Value| each_container(pod).map(|container| container["resources"].clone()).collect::<Vec<_>>();
+    own(old) == own(new) && of(old) == of(new)
 }
 
 /// Gives containers what they do not say themselves.

@@ -140,6 +140,11 @@ pub(crate) fn request(server: &Server, request: &Request) -> Result<(), Status> 
 
 /// Whether a user whose PUT did not find its object may create it.
 pub(crate) fn creation(server: &Server, user: &Identity, target: &Target) -> Result<(), Status> {
+    verb(server, user, "create", target)
+}
+
+/// Whether a user may do something more to an object than what the request is by its method.
+pub(crate) fn verb(server: &Server, user: &Identity, verb: &'static str, target: &Target) -> Result<(), Status> {
     let names = target.kind.names();
     let resource = Resource {
         group: names.group,
@@ -148,7 +153,7 @@ pub(crate) fn creation(server: &Server, user: &Identity, target: &Target) -> Res
         namespace: target.namespace.as_deref().unwrap_or_default(),
         name: target.name.as_deref().unwrap_or_default().into(),
     };
-    server.authorizer().check(user, &Attributes::to("create", resource))
+    server.authorizer().check(user, &Attributes::to(verb, resource))
 }
 
 fn opens_stream(resource: &Resource<'_>) -> bool {

@@ -49,8 +49,7 @@ pub(super) async fn forward(
         .parse()
         .map_err(|error: http::uri::InvalidUri| Status::bad_request(format!("{below:?} is no path: {error}")))?;
     let upgrade = request.upgrade.take();
-    let incoming = request.incoming.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-    let body = incoming.unwrap_or_else(empty);
+    let body = request.take_incoming().unwrap_or_else(empty);
     let mut outgoing = http::Request::new(body);
     *outgoing.method_mut() = request.method.clone();
     *outgoing.uri_mut() = uri;

@@ -21,6 +21,10 @@ use crate::server::Server;
 
 pub(crate) async fn run(server: &Arc<Server>, request: Request, target: &Target) -> Result<Answer, Status> {
     let (own, below) = split(request.uri.path(), own_parts(target));
+    // The path was understood with its escapes undone. Where ours ends would not be clear if one of them was a slash.
+    if own.to_ascii_lowercase().contains("%2f") {
+        return Err(Status::no_such_path());
+    }
     let wants_upgrade = request.upgrade.is_some();
     // Relative links of a page need a place that ends with a slash.
     if below.is_empty() && [Method::GET, Method::HEAD].contains(&request.method) && !wants_upgrade {

@@ -43,8 +43,10 @@ pub(crate) async fn create_object(
     let mut object = object;
     let given = managed::take(&mut object);
     let generated = object["metadata"]["name"].as_str().is_none_or(str::is_empty);
-    let (mut claimed, mut turn, mut drawn) = (None, None, String::new());
-    for _ in 0..ATTEMPTS {
+    let mut turn = None;
+    let mut lost = Status::modified(names, object["metadata"]["name"].as_str().unwrap_or_default());
+    // One more, which only takes its turn.
+    for _ in 0..=ATTEMPTS {
         let object = prepared(server, kind, namespace, object.clone())?;
         // Defaults are the client's choice; what admission and the kind decide below is nobody's.
         let managers = match write.tracking {
@@ -72,7 +74,7 @@ pub(crate) async fn create_object(
         managed::put(&mut object, managers);
         if is_there {
             if generated {
-                drawn = name;
+                lost = Status::no_unique_name(names, &name);
                 continue;
             }
             return Err(Status::already_exists(names, &name));
@@ -84,7 +86,7 @@ pub(crate) async fn create_object(
             return Ok(storage::encode(&object)?.0);
         }
         if !charges.is_empty() && turn.is_none() {
-            turn = Some(server.turn().await);
+            turn = Some(server.turn(namespace).await);
             continue;
         }
         let lease = match kind.time_to_live() {
@@ -95,16 +97,13 @@ pub(crate) async fn create_object(
         match storage::commit(server.store(), commit).await? {
             Committed::Done(Some(entry), _) => return Ok(entry.value),
             Committed::Done(None, _) => return Err(Status::internal("a created object has no entry")),
-            Committed::Changed if generated => drawn = name,
-            Committed::Charged => {}
+            Committed::Changed if generated => lost = Status::no_unique_name(names, &name),
+            Committed::Charged => lost = admission::quota::raced(&charges),
             Committed::Changed => return Err(Status::already_exists(names, &name)),
-            Committed::Claimed(claim) => claimed = Some((name, claim)),
+            Committed::Claimed(claim) => lost = taken(kind, &name, &claim),
         }
     }
-    match claimed {
-        Some((name, claim)) => Err(taken(kind, &name, &claim)),
-        None => Err(Status::no_unique_name(names, &drawn)),
-    }
+    Err(lost)
 }
 
 /// The refusal for a value that another object holds.

@@ -15,15 +15,19 @@ use super::update::is_released;
 use super::{dry_run, read};
 use crate::body::Answer;
 use crate::objects::{self, Warnings};
-use crate::request::Request;
+use crate::request::{Query, Request};
 use crate::route::Target;
 use crate::server::Server;
 use crate::storage::{self, Commit, Committed};
-use crate::{admission, negotiate};
+use crate::{admission, authorize, negotiate};
 
 const ATTEMPTS: u32 = 16;
 /// Namespaces that every cluster has, as upstream's admission guards them.
 const UNDYING: [&str; 3] = ["default", "kube-system", "kube-public"];
+/// The option of those who delete what cannot be read, and the verb that they need for it: nothing that would hold such
+/// an object, such as its finalizers, is known.
+const UNREADABLE: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
+const UNSAFE: &str = "unsafe-delete-ignore-read-errors";
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 /// Longer periods than a century are as good as one, and can be added to any moment.
@@ -65,7 +69,12 @@ pub(crate) enum Deleted {
 impl Options {
     fn read(server: &Server, request: &Request) -> Result<Self, Status> {
         let body = if request.body.iter().all(u8::is_ascii_whitespace) { Value::Null } else { given(server, request)? };
-        let query = &request.query;
+        let options = Self::of(&request.query, &body)?;
+        Ok(Self { dry_run: options.dry_run || dry_run(request)?, ..options })
+    }
+
+    /// What parameters and a `DeleteOptions` say together; whether the request itself is a dry run is not looked at.
+    pub(crate) fn of(query: &Query, body: &Value) -> Result<Self, Status> {
         let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let flag = |name: &str| query.has(name).then(|| query.flag(name));
         let propagation = one(
@@ -76,8 +85,7 @@ impl Options {
         let orphan = one("orphanDependents", flag("orphanDependents"), body["orphanDependents"].as_bool())?;
         let grace =
             one("gracePeriodSeconds", query.number("gracePeriodSeconds")?, body["gracePeriodSeconds"].as_i64())?;
-        let unreadable = "ignoreStoreReadErrorWithClusterBreakingPotential";
-        let unreadable = one(unreadable, flag(unreadable), body[unreadable].as_bool())?;
+        let unreadable = one(UNREADABLE, flag(UNREADABLE), body[UNREADABLE].as_bool())?;
         let mut errs = FieldErrors::default();
         if let (Some(_), Some(policy)) = (orphan, &propagation) {
             errs.invalid("propagationPolicy", policy, "orphanDependents and deletionPropagation cannot be both set");
@@ -101,7 +109,7 @@ impl Options {
                 .or_else(|| orphan.map(|orphan| if orphan { "Orphan" } else { "Background" }.to_owned())),
             uid: text(&body["preconditions"]["uid"]),
             version: text(&body["preconditions"]["resourceVersion"]),
-            dry_run: dry_run(request)? || in_body.is_some_and(|all| !all.is_empty()),
+            dry_run: in_body.is_some_and(|all| !all.is_empty()),
             unreadable: unreadable == Some(true),
             deletes_dependents: orphan == Some(false),
         })
@@ -138,6 +146,9 @@ pub(super) async fn delete(server: &Server, request: &Request, target: &Target) 
     let form = negotiate::accept(request.header(ACCEPT))?;
     let options = Options::read(server, request)?;
     let name = target.name.as_deref().unwrap_or_default();
+    if options.unreadable {
+        authorize::verb(server, &request.user, UNSAFE, target)?;
+    }
     let warnings = orphan_warnings(target, &options);
     match delete_object(server, target.kind, target.namespace.as_deref(), name, &options).await? {
         Deleted::Marked(bytes) => {
@@ -165,6 +176,11 @@ pub(super) async fn delete(server: &Server, request: &Request, target: &Target) 
 pub(super) async fn delete_collection(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(ACCEPT))?;
     let options = Options::read(server, request)?;
+    if options.unreadable {
+        let mut errs = FieldErrors::default();
+        errs.invalid(UNREADABLE, true, "is not allowed with DELETECOLLECTION, try again after removing the option");
+        return Err(Status::invalid(&DELETE_OPTIONS, "", &errs));
+    }
     let page = read::page(server, request, target).await?;
     for bytes in &page.items {
         let object: Value = serde_json::from_slice(bytes).map_err(Status::internal)?;
@@ -205,17 +221,9 @@ pub(crate) async fn delete_object(
         let entry = snapshot.get(&key).cloned().ok_or_else(|| Status::not_found(names, name))?;
         let old = match storage::decode(&entry) {
             Err(_) if options.unreadable && !options.dry_run => {
-                let commit = Commit {
-                    kind,
-                    key: key.clone(),
-                    old: Some((&Value::Null, entry.mod_revision)),
-                    new: None,
-                    lease: 0,
-                    charges: &[],
-                };
-                match storage::commit(server.store(), commit).await? {
-                    Committed::Done(..) => return Ok(Deleted::Gone(entry.value)),
-                    Committed::Changed | Committed::Charged | Committed::Claimed(_) => continue,
+                match storage::remove(server.store(), &snapshot, &key, entry.mod_revision).await? {
+                    Some(_) => return Ok(Deleted::Gone(entry.value)),
+                    None => continue,
                 }
             }
             old => old?,
@@ -226,12 +234,15 @@ pub(crate) async fn delete_object(
             return Ok(Deleted::Marked(entry.value));
         }
         if options.dry_run {
-            return Ok(if new.is_some() { Deleted::Marked(entry.value) } else { Deleted::Gone(entry.value) });
+            return Ok(match new {
+                Some(new) => Deleted::Marked(storage::shown(&new, entry.mod_revision)?),
+                None => Deleted::Gone(entry.value),
+            });
         }
         let attempt = admission::Attempt { snapshot: &snapshot, kind, namespace, old: Some(&old), told: &told };
         let charges = admission::quota::charges(&attempt, new.as_ref())?;
         if !charges.is_empty() && turn.is_none() {
-            turn = Some(server.turn().await);
+            turn = Some(server.turn(namespace).await);
             continue;
         }
         let (before, charges) = (Some((&old, entry.mod_revision)), charges.as_slice());

@@ -27,7 +27,7 @@ pub(crate) use crate::lists::answer as list_answer;
 pub(crate) use apply::{apply, apply_scale};
 pub(crate) use create::create_object;
 pub(crate) use delete::{Options as DeleteOptions, delete_object};
-pub(crate) use update::{Change, Patch, change_object, part_change};
+pub(crate) use update::{Change, Patch, change_object, check_identity, part_change};
 
 /// A write: by whom, whether for real, and how it is recorded.
 pub(crate) struct Write<'a> {
@@ -54,6 +54,8 @@ impl<'a> Write<'a> {
 pub(crate) fn verb(request: &Request, target: &Target) -> Result<&'static str, Status> {
     let watched = target.watch || request.query.flag("watch");
     Ok(match (&request.method, &target.name, target.subresource) {
+        // The old form is for watching alone.
+        (method, ..) if target.watch && method != Method::GET => return Err(Status::method_not_allowed()),
         (&Method::HEAD, _, Some(Subresource::Proxy)) => "get",
         (&Method::OPTIONS, _, Some(Subresource::Proxy)) => "options",
         (&Method::GET, None, None) if watched => "watch",

@@ -109,7 +109,7 @@ pub(crate) async fn change_object(
     let kind = target.kind;
     let (names, name) = (kind.names(), target.name.as_deref().unwrap_or_default());
     let key = storage::key(kind.storage(), target.namespace.as_deref(), name);
-    let mut turn = None;
+    let (mut turn, mut lost) = (None, Status::modified(names, name));
     for _ in 0..ATTEMPTS {
         let snapshot = server.store().snapshot();
         let Some(entry) = snapshot.get(&key).cloned() else { return Err(Status::not_found(names, name)) };
@@ -144,8 +144,11 @@ pub(crate) async fn change_object(
         if !others && old == new {
             return Ok((entry.value, warnings));
         }
-        if what == Change::Object {
+        // Parts of an object can break what is demanded of it as well as the whole.
+        if matches!(what, Change::Object | Change::Part(_)) {
             admission::validate(&attempt, &new)?;
+        }
+        if what == Change::Object {
             admission::quota::count(&attempt, &mut new);
         }
         warnings.extend(write.told.take());
@@ -153,13 +156,10 @@ pub(crate) async fn change_object(
         let charges = admission::quota::charges(&attempt, (!ends).then_some(&new))?;
         managed::put(&mut new, managers);
         if write.dry_run {
-            let (bytes, at) = storage::encode(&new)?;
-            let at = usize::try_from(at).unwrap_or(bytes.len());
-            let stamped = [&bytes[..at], entry.mod_revision.to_string().as_bytes(), &bytes[at..]].concat();
-            return Ok((stamped.into(), warnings));
+            return Ok((storage::shown(&new, entry.mod_revision)?, warnings));
         }
         if !charges.is_empty() && turn.is_none() {
-            turn = Some(server.turn().await);
+            turn = Some(server.turn(namespace).await);
             continue;
         }
         let lease = match kind.time_to_live() {
@@ -179,11 +179,12 @@ pub(crate) async fn change_object(
             Committed::Done(None, revision) => return Ok((storage::restamped(&entry, revision), warnings)),
             // Once more, on what is there now: a version that the client demands is found wanting then, and one that a
             // JSON patch only carried along with the object is not.
-            Committed::Changed | Committed::Charged => {}
+            Committed::Changed => lost = Status::modified(names, name),
+            Committed::Charged => lost = admission::quota::raced(&charges),
             Committed::Claimed(claim) => return Err(taken(kind, name, &claim)),
         }
     }
-    Err(Status::modified(names, name))
+    Err(lost)
 }
 
 /// Whether nothing keeps a deleted object any more.
@@ -234,7 +235,7 @@ fn keep_metadata(kind: &dyn AnyKind, target: &Target, old: &Value, new: &mut Val
 }
 
 /// Refuses an object that says it is another than the one at the path.
-pub(super) fn check_identity(target: &Target, object: &Value) -> Result<(), Status> {
+pub(crate) fn check_identity(target: &Target, object: &Value) -> Result<(), Status> {
     let name = target.name.as_deref().unwrap_or_default();
     let metadata = &object["metadata"];
     match metadata["name"].as_str().unwrap_or_default() {

@@ -129,7 +129,7 @@ impl Kind for SigningRequests {
         cx: &WriteContext<'_>,
     ) -> Result<Option<CertificateSigningRequest>, Status> {
         // An approval changes the conditions alone.
-        let mut approved = CertificateSigningRequest { metadata: new.metadata.clone(), ..old.clone() };
+        let mut approved = old.clone();
         let status = approved.status.get_or_insert_default();
         status.conditions = new.status.as_ref().and_then(|status| status.conditions.clone());
         stamp(&mut approved, old, cx.now);

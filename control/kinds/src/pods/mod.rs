@@ -103,7 +103,8 @@ impl Kind for Pods {
     }
 
     fn part(part: Subresource, new: &Pod, old: &Pod, _cx: &WriteContext<'_>) -> Result<Option<Pod>, Status> {
-        let mut pod = Pod { metadata: new.metadata.clone(), ..old.clone() };
+        // Who may change a part changes nothing else, such as labels.
+        let mut pod = old.clone();
         match part {
             Subresource::EphemeralContainers => {
                 let spec = pod.spec.get_or_insert_default();

@@ -114,12 +114,16 @@ impl Plugin for PodSecurity {
     }
 }
 
-/// The new pod, or the template of pods, that an object is. What of a pod can change later makes it no less secure.
+/// The new pod, or the template of pods, that an object is. Of a pod that is there, only containers for debugging can
+/// come later; what else of it can change makes it no less secure.
 fn pod_of<'a>(write: &Attempt<'_>, object: &'a Value) -> Option<&'a Value> {
     let names = write.names();
     let old = write.old;
     let (new, before) = match (names.group, names.kind) {
-        ("", "Pod") => return old.is_none().then_some(object),
+        ("", "Pod") => {
+            let debugged = |old: &Value| old["spec"]["ephemeralContainers"] != object["spec"]["ephemeralContainers"];
+            return old.is_none_or(debugged).then_some(object);
+        }
         ("", "PodTemplate") => (&object["template"], old.map(|old| &old["template"])),
         ("batch", "CronJob") => {
             let template = |cron: &'a Value| &cron["spec"]["jobTemplate"]["spec"]["template"];

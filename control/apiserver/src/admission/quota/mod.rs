@@ -61,6 +61,13 @@ pub(crate) fn charges(write: &Attempt<'_>, new: Option<&Value>) -> Result<Vec<Ch
     Ok(charges)
 }
 
+/// The refusal of a write that lost the race for its quotas again and again.
+pub(crate) fn raced(charges: &[Charge]) -> Status {
+    let quota = charges.first().map_or(&Value::Null, |charge| &charge.quota);
+    let kind = Names { group: "", version: "v1", kind: "", plural: STORAGE, singular: "", short: &[], categories: &[] };
+    Status::modified(&kind, quota["metadata"]["name"].as_str().unwrap_or_default())
+}
+
 /// Gives a quota that is new, or bounds something else than before, its status.
 pub(crate) fn count(write: &Attempt<'_>, quota: &mut Value) {
     let hard = quota["spec"]["hard"].as_object().cloned().unwrap_or_default();
