@@ -1,6 +1,6 @@
 //! The API server: Kubernetes' HTTP API over the store.
 //!
-//! A request's path, one module a stage: `serve` (TLS, HTTP) → `authenticate` → `route` → `authorize` → `verbs`
+//! A request's path, one module a stage: `serve` (TLS, HTTP) → `authenticate` → `authorize` → `route` → `verbs`
 //! (decode → admit → `AnyKind::process` → `storage` commit → encode). docs/api.md walks through it.
 //!
 //! Architecture invariant: nothing here knows a kind by name, save `subresources` and `admission`, which are about

@@ -117,10 +117,7 @@ async fn write(
     let write = Write::of(request, Tracking::Given)?;
     let force = request.query.flag("force");
     let author = writer.author(server, kind, Operation::Apply);
-    let reset = match target.subresource {
-        Some(subresource) => managed::reset(kind, Some(subresource)),
-        None => managed::reset(kind, None),
-    };
+    let reset = managed::reset(kind, target.subresource);
     let run = |live: Option<&Value>, managers: Managers| -> Result<Applied, Status> {
         server.with_type(kind, |typed| {
             corten_api::apply::apply(typed, reset, managers, &author, live, config, force)
