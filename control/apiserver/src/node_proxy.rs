@@ -43,7 +43,7 @@ pub trait NodeDialer: Send + Sync + 'static {
 
 /// `pods/log`.
 pub(crate) async fn logs(server: &Arc<Server>, request: &Request, target: &Target) -> Result<Answer, Status> {
-    let pod = pod(server, target)?;
+    let pod: Pod = storage::of(server, target)?;
     let container = container(&pod, request.query.get("container"))?;
     for name in ["tailLines", "limitBytes", "sinceSeconds"] {
         let least = i64::from(name != "tailLines");
@@ -84,7 +84,7 @@ pub(crate) async fn stream(
     target: &Target,
     what: Subresource,
 ) -> Result<Answer, Status> {
-    let pod = pod(server, target)?;
+    let pod: Pod = storage::of(server, target)?;
     let mut path = match what {
         Subresource::PortForward => format!("/portForward/{}", path_of(&pod)),
         _ => {
@@ -132,14 +132,6 @@ pub(crate) async fn stream(
     Ok(answer)
 }
 
-fn pod(server: &Server, target: &Target) -> Result<Pod, Status> {
-    let name = target.name.as_deref().unwrap_or_default();
-    let snapshot = server.store().snapshot();
-    let key = storage::key(target.kind.storage(), target.namespace.as_deref(), name);
-    let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(target.kind.names(), name))?;
-    serde_json::from_slice(&entry.value).map_err(Status::internal)
-}
-
 fn path_of(pod: &Pod) -> String {
     let part = |text: &Option<String>| text.clone().unwrap_or_default();
     format!("{}/{}", part(&pod.metadata.namespace), part(&pod.metadata.name))
@@ -185,14 +177,13 @@ fn placed(server: &Server, pod: &Pod) -> Result<(Option<Node>, String), Status> 
     if node.is_empty() {
         return Ok((None, "PodScheduled".to_owned()));
     }
-    let snapshot = server.store().snapshot();
-    let entry = snapshot.get(&storage::key("minions", None, &node));
-    let entry = entry.ok_or_else(|| {
+    let found = storage::find(&server.store().snapshot(), "minions", None, &node)?;
+    let found = found.ok_or_else(|| {
         let mut status = Status::failure(404, "NotFound", format!("nodes \"{node}\" not found"));
         status.details = Some(serde_json::json!({"name": node, "kind": "nodes"}));
         status
     })?;
-    serde_json::from_slice(&entry.value).map(|node| (Some(node), String::new())).map_err(Status::internal)
+    Ok((Some(found), String::new()))
 }
 
 /// The request's parameters, as the kubelet takes them; the container is in the path already.

@@ -6,9 +6,12 @@ use bytes::Bytes;
 use corten_api::status::Status;
 use corten_kinds::AnyKind;
 use corten_store::{Compare, Entry, LeaseId, Op, Outcome, Revision, Snapshot, Store, Txn, WriteError};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::admission::quota::Charge;
+use crate::route::Target;
+use crate::server::Server;
 
 /// Key of an object.
 pub(crate) fn key(storage: &str, namespace: Option<&str>, name: &str) -> Bytes {
@@ -80,8 +83,34 @@ pub(crate) fn shown(object: &Value, revision: Revision) -> Result<Bytes, Status>
 
 /// An object from its bytes.
 pub(crate) fn decode(entry: &Entry) -> Result<Value, Status> {
-    serde_json::from_slice(&entry.value)
-        .map_err(|error| Status::internal(format!("a stored object is damaged: {error}")))
+    parse(&entry.value)
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Status> {
+    serde_json::from_slice(bytes).map_err(|error| Status::internal(format!("a stored object is damaged: {error}")))
+}
+
+/// An object in the store, if it is there.
+pub(crate) fn find<T: DeserializeOwned>(
+    snapshot: &Snapshot,
+    storage: &str,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<Option<T>, Status> {
+    snapshot.get(&key(storage, namespace, name)).map(|entry| parse(&entry.value)).transpose()
+}
+
+/// The bytes of the object at a path; 404 if there is none.
+pub(crate) fn bytes_of(server: &Server, target: &Target) -> Result<Bytes, Status> {
+    let name = target.name.as_deref().unwrap_or_default();
+    let snapshot = server.store().snapshot();
+    let entry = snapshot.get(&key(target.kind.storage(), target.namespace.as_deref(), name));
+    entry.map(|entry| entry.value.clone()).ok_or_else(|| Status::not_found(target.kind.names(), name))
+}
+
+/// The object at a path; 404 if there is none.
+pub(crate) fn of<T: DeserializeOwned>(server: &Server, target: &Target) -> Result<T, Status> {
+    parse(&bytes_of(server, target)?)
 }
 
 /// The bytes of an object as it was, with another resourceVersion: what a deletion shows.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use corten_api::names::Names;
 use corten_api::status::Status;
 use corten_kinds::{AnyKind, Subresource};
@@ -10,6 +9,7 @@ use http::StatusCode;
 use http::header::ACCEPT;
 use serde_json::{Value, json};
 
+use crate::admission::guards;
 use crate::body::{self, Answer};
 use crate::identity::Identity;
 use crate::managed::{self, Tracking, Writer};
@@ -40,6 +40,7 @@ pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target, 
         (Subresource::Scale, "update" | "patch") => rescale(server, &request, &target).await,
         (Subresource::Binding, "create") => {
             let (binding, _) = objects::decode(server, &request, &BINDING)?;
+            guards::check_post(server, &request.user, &target, &storage::of(server, &target)?, &binding)?;
             bind(server, &request.user, &target, &binding, dry_run(&request)?).await
         }
         (Subresource::Eviction, "create") => eviction::evict(server, &request, &target).await,
@@ -61,17 +62,9 @@ fn is_part(subresource: Subresource) -> bool {
     )
 }
 
-fn stored(server: &Server, target: &Target) -> Result<Bytes, Status> {
-    let name = target.name.as_deref().unwrap_or_default();
-    let key = storage::key(target.kind.storage(), target.namespace.as_deref(), name);
-    let snapshot = server.store().snapshot();
-    let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(target.kind.names(), name))?;
-    Ok(entry.value.clone())
-}
-
 fn whole(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(ACCEPT))?;
-    objects::show(server, request, form, target.kind, &stored(server, target)?, StatusCode::OK, &Vec::new())
+    objects::show(server, request, form, target.kind, &storage::bytes_of(server, target)?, StatusCode::OK, &Vec::new())
 }
 
 async fn replace(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
@@ -117,7 +110,7 @@ fn scale(kind: &dyn AnyKind, bytes: &[u8]) -> Result<Value, Status> {
 }
 
 fn scale_of(server: &Server, target: &Target) -> Result<Answer, Status> {
-    Ok(body::value(StatusCode::OK, &scale(target.kind, &stored(server, target)?)?))
+    Ok(body::value(StatusCode::OK, &scale(target.kind, &storage::bytes_of(server, target)?)?))
 }
 
 async fn rescale(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
@@ -229,10 +222,10 @@ pub(crate) fn success() -> Answer {
 /// A token for a service account.
 fn token(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let (asked, mut warnings) = objects::decode(server, request, &TOKEN_REQUEST)?;
-    let account: Value = serde_json::from_slice(&stored(server, target)?).map_err(Status::internal)?;
+    let account = storage::of(server, target)?;
     let namespace = target.namespace.as_deref().unwrap_or_default();
     let name = target.name.as_deref().unwrap_or_default();
-    token_request::for_node(server, &request.user, namespace, name, &asked)?;
+    guards::check_post(server, &request.user, target, &account, &asked)?;
     let dry_run = dry_run(request)?;
     let (answered, more) = token_request::answer(server, namespace, name, &account, asked, dry_run)?;
     warnings.extend(more);

@@ -79,10 +79,7 @@ pub(super) fn find(server: &Server, target: &Target) -> Result<Backend, Status> 
 }
 
 fn read<T: DeserializeOwned>(server: &Server, target: &Target, name: &str) -> Result<T, Status> {
-    let snapshot = server.store().snapshot();
-    let key = storage::key(target.kind.storage(), target.namespace.as_deref(), name);
-    let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(target.kind.names(), name))?;
-    serde_json::from_slice(&entry.value).map_err(Status::internal)
+    storage::of(server, &Target { name: Some(name.to_owned()), ..target.clone() })
 }
 
 fn pod(server: &Server, target: &Target, reference: &Reference<'_>) -> Result<Backend, Status> {

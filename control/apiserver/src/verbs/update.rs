@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use super::Write;
 use super::apply::apply;
 use super::create::{create_object, taken};
-use crate::authorize::{self, escalation, signers};
+use crate::admission::guards::{self, Act};
+use crate::authorize;
 use crate::body::Answer;
 use crate::managed::{self, Tracking, Writer};
 use crate::objects::{self, Warnings};
@@ -123,13 +124,14 @@ pub(crate) async fn change_object(
         keep_metadata(kind, target, &old, &mut new)?;
         let (before, given) = (managed::take(&mut old), managed::take(&mut new));
         let namespace = target.namespace.as_deref();
-        let attempt = admission::Attempt { snapshot: &snapshot, kind, namespace, old: Some(&old), told: &write.told };
+        let (user, told) = (write.user, &write.told);
+        let attempt =
+            admission::Attempt { server, user, snapshot: &snapshot, kind, namespace, name, old: Some(&old), told };
         if what == Change::Object {
             new = admission::admit(&attempt, new)?;
         }
         let claims = &FreeIn { snapshot: snapshot.clone(), server };
-        let user = Some(write.user.requester());
-        let cx = WriteContext { now: server.clock().now(), claims, user, warnings: &write.told };
+        let cx = WriteContext { now: server.clock().now(), claims, user: Some(user.requester()), warnings: told };
         let mut new = match what {
             Change::Object => kind.process(new, Operation::Update { old: &old }, &cx)?,
             Change::Status => kind.process(new, Operation::UpdateStatus { old: &old }, &cx)?,
@@ -137,8 +139,7 @@ pub(crate) async fn change_object(
             Change::Internal => new,
         };
         warnings.extend(write.told.take());
-        escalation::check(server.authorizer(), write.user, kind.stored(), Some(&old), &new)?;
-        signers::check(server.authorizer(), write.user, kind.stored(), what, (&old, &new))?;
+        guards::check(&attempt, Act::Change(what), Some(&new))?;
         let (managers, others) = managed::changed(server, kind, write.tracking, before, given, (&old, &new));
         // Both have the resourceVersion of the old one, so that this tells whether anything changed.
         if !others && old == new {
