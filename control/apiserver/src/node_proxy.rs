@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use corten_api::api::core::v1::{Node, Pod};
+use corten_api::names::Names;
 use corten_api::status::Status;
 use corten_kinds::Subresource;
 use futures::StreamExt;
@@ -23,6 +24,10 @@ use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
 use crate::storage;
+
+/// The kind that the parameters of a request for a log are.
+static LOG_OPTIONS: Names =
+    Names { group: "", version: "v1", kind: "PodLogOptions", plural: "", singular: "", short: &[], categories: &[] };
 
 /// A connection to a kubelet.
 pub trait NodeStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -50,9 +55,7 @@ pub(crate) async fn logs(server: &Arc<Server>, request: &Request, target: &Targe
         if let Some(number) = request.query.number(name)?.filter(|number| *number < least) {
             let mut errs = corten_api::field::FieldErrors::default();
             errs.invalid(name, number, format!("must be greater than or equal to {least}"));
-            let mut status = Status::invalid(target.kind.names(), target.name.as_deref().unwrap_or_default(), &errs);
-            status.message = status.message.replacen("Pod ", "PodLogOptions ", 1);
-            return Err(status);
+            return Err(Status::invalid(&LOG_OPTIONS, target.name.as_deref().unwrap_or_default(), &errs));
         }
     }
     let (node, waiting) = placed(server, &pod)?;

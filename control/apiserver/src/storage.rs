@@ -77,6 +77,7 @@ fn push(text: &mut String, name: &str, value: &Value) {
 /// The bytes of an object as if it were stored with this resourceVersion: what a dry run shows.
 pub(crate) fn shown(object: &Value, revision: Revision) -> Result<Bytes, Status> {
     let (bytes, at) = encode(object)?;
+    check_size(object, bytes.len())?;
     let at = usize::try_from(at).map_err(Status::internal)?;
     Ok([&bytes[..at], revision.to_string().as_bytes(), &bytes[at..]].concat().into())
 }
@@ -147,6 +148,21 @@ pub(crate) enum Committed {
     Charged,
 }
 
+/// Most bytes of a stored object: upstream's limit of a request to etcd.
+const MOST_OBJECT: usize = 3 << 19;
+/// What is on its way out may grow a little more: marks and conditions must not fail to find room.
+const MOST_LEAVING: usize = 2 * MOST_OBJECT;
+
+/// Refuses an object that is too large. Each request is bounded; what many of them add up to is bounded here.
+pub(crate) fn check_size(object: &Value, length: usize) -> Result<(), Status> {
+    let most = if object["metadata"]["deletionTimestamp"].is_null() { MOST_OBJECT } else { MOST_LEAVING };
+    if length <= most {
+        return Ok(());
+    }
+    let message = format!("Request entity too large: the object would have {length} bytes, and limit is {most}");
+    Err(Status::failure(413, "RequestEntityTooLarge", message))
+}
+
 /// Carries out a write, with the claims of the object.
 pub(crate) async fn commit(store: &Store, commit: Commit<'_>) -> Result<Committed, Status> {
     let Commit { kind, key, old, new, lease, charges } = commit;
@@ -159,6 +175,7 @@ pub(crate) async fn commit(store: &Store, commit: Commit<'_>) -> Result<Committe
     match new {
         Some(object) => {
             let (value, stamp) = encode(object)?;
+            check_size(object, value.len())?;
             txn.then.push(Op::Put { key: key.clone(), value, stamp: Some(stamp), lease });
         }
         None => txn.then.push(Op::Delete { key: key.clone() }),

@@ -18,7 +18,9 @@ use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
 use crate::token_request::{self, TOKEN_REQUEST};
-use crate::verbs::{Change, Patch, Write, apply, apply_scale, change_object, check_identity, dry_run, part_change};
+use crate::verbs::{
+    Change, Patch, Write, apply, apply_scale, change_object, check_identity, check_version, dry_run, part_change,
+};
 use crate::{eviction, negotiate, node_proxy, proxy, storage};
 
 const fn names(group: &'static str, version: &'static str, kind: &'static str) -> Names {
@@ -74,6 +76,7 @@ async fn replace(server: &Server, request: &Request, target: &Target) -> Result<
     let what = part_change(target.subresource.unwrap_or(Subresource::Status));
     let change = |old: &Value| {
         if !finalize {
+            check_version(target.kind, &object)?;
             return Ok((object.clone(), Vec::new()));
         }
         // Finalizing changes the finalizers and nothing else.
@@ -97,7 +100,7 @@ async fn patch(server: &Server, request: &Request, target: &Target) -> Result<An
     }
     let form = negotiate::accept(request.header(ACCEPT))?;
     let writer = Writer::of(request, target)?;
-    let patch = Patch::read(server, request)?;
+    let patch = Patch::read(request)?;
     let change = |old: &Value| patch.apply(server, request, target.kind, old);
     let write = Write::of(request, Tracking::Update(&writer))?;
     let (bytes, warnings) = change_object(server, target, what, &write, change).await?;
@@ -122,7 +125,7 @@ async fn rescale(server: &Server, request: &Request, target: &Target) -> Result<
     let writer = Writer::of(request, target)?;
     let given =
         if request.method == http::Method::PUT { Some(objects::decode(server, request, &SCALE)?.0) } else { None };
-    let patch = if given.is_none() { Some(Patch::read(server, request)?) } else { None };
+    let patch = if given.is_none() { Some(Patch::read(request)?) } else { None };
     let change = |old: &Value| {
         let current = kind.scale(old).ok_or_else(Status::no_such_path)?;
         let wanted = match (&given, &patch) {

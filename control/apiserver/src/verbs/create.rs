@@ -84,7 +84,9 @@ pub(crate) async fn create_object(
         admission::quota::count(&attempt, &mut object);
         let charges = admission::quota::charges(&attempt, Some(&object))?;
         if write.dry_run {
-            return Ok(storage::encode(&object)?.0);
+            let bytes = storage::encode(&object)?.0;
+            storage::check_size(&object, bytes.len())?;
+            return Ok(bytes);
         }
         if !charges.is_empty() && turn.is_none() {
             turn = Some(server.turn(namespace).await);

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::update::is_released;
 use super::{dry_run, read};
 use crate::admission::guards::{self, Act};
-use crate::body::Answer;
+use crate::body::{self, Answer};
 use crate::identity::Identity;
 use crate::objects::{self, Warnings};
 use crate::request::{Query, Request};
@@ -167,7 +167,7 @@ pub(super) async fn delete(server: &Server, request: &Request, target: &Target) 
             }
             let status =
                 json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
-            Ok(objects::warned(objects::value(StatusCode::OK, form, &status), &warnings))
+            Ok(objects::warned(body::value(StatusCode::OK, &status), &warnings))
         }
     }
 }

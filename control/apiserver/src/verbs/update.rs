@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use corten_api::codec::{self, Findings};
+use corten_api::field::{FieldErrors, Problem};
 use corten_api::names::Names;
 use corten_api::patch::{PatchError, json_patch, merge_patch, strategic_merge_patch};
 use corten_api::status::Status;
@@ -30,7 +31,10 @@ const ATTEMPTS: u32 = 16;
 pub(super) async fn update(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(http::header::ACCEPT))?;
     let (object, mut warnings) = objects::decode_stored(server, request, target.kind)?;
-    let change = |_: &Value| Ok((object.clone(), Vec::new()));
+    let change = |_: &Value| {
+        check_version(target.kind, &object)?;
+        Ok((object.clone(), Vec::new()))
+    };
     let writer = Writer::of(request, target)?;
     let write = Write::of(request, Tracking::Update(&writer))?;
     let (code, bytes) = match change_object(server, target, Change::Object, &write, change).await {
@@ -46,6 +50,21 @@ pub(super) async fn update(server: &Server, request: &Request, target: &Target) 
         Err(status) => return Err(status),
     };
     objects::show(server, request, form, target.kind, &bytes, code, &warnings)
+}
+
+/// Refuses an object that says not which version of the stored one it replaces, if its kind demands that.
+pub(crate) fn check_version(kind: &dyn AnyKind, object: &Value) -> Result<(), Status> {
+    let metadata = &object["metadata"];
+    let is_named = metadata["resourceVersion"].as_str().is_some_and(|version| !version.is_empty() && version != "0");
+    if kind.updates_unconditionally() || is_named {
+        return Ok(());
+    }
+    let mut errs = FieldErrors::default();
+    let why = Problem::Invalid("0x0".to_owned(), "must be specified for an update".to_owned());
+    errs.push("metadata.resourceVersion", why);
+    // As upstream, the resource stands where the kind is in other refusals.
+    let names = Names { kind: kind.names().plural, ..*kind.names() };
+    Err(Status::invalid(&names, metadata["name"].as_str().unwrap_or_default(), &errs))
 }
 
 /// Refuses an object that is to replace a certain one, of which there is none.
@@ -78,7 +97,7 @@ pub(super) async fn patch(server: &Server, request: &Request, target: &Target) -
     }
     let form = negotiate::accept(request.header(http::header::ACCEPT))?;
     let writer = Writer::of(request, target)?;
-    let patch = Patch::read(server, request)?;
+    let patch = Patch::read(request)?;
     let change = |old: &Value| patch.apply(server, request, target.kind, old);
     let write = Write::of(request, Tracking::Update(&writer))?;
     let (bytes, warnings) = change_object(server, target, Change::Object, &write, change).await?;
@@ -271,7 +290,7 @@ pub(crate) enum Patch {
 }
 
 impl Patch {
-    pub(crate) fn read(_server: &Server, request: &Request) -> Result<Self, Status> {
+    pub(crate) fn read(request: &Request) -> Result<Self, Status> {
         let bad = |error: codec::DecodeError| Status::bad_request(format!("error decoding patch: {error}"));
         let parse = || codec::json(&request.body).map_err(bad);
         let kind = request.header(CONTENT_TYPE).unwrap_or_default();
