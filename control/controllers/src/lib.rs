@@ -4,6 +4,7 @@
 //! only list of all.
 
 mod account_secrets;
+mod claims;
 mod cluster_roles;
 mod context;
 mod deployment;
@@ -14,9 +15,10 @@ mod lost_pods;
 mod namespaces;
 mod node_lifecycle;
 mod node_ranges;
+mod own_pods;
 mod owners;
 mod pods;
-mod replica_set;
+mod replicas;
 mod root_ca;
 mod service_accounts;
 mod services;
@@ -50,7 +52,8 @@ type Controller = fn(Context) -> BoxFuture<'static, ()>;
 
 const CONTROLLERS: &[(&str, Controller)] = &[
     ("deployment", |cx| deployment::run(cx).boxed()),
-    ("replicaset", |cx| replica_set::run(cx).boxed()),
+    ("replicaset", |cx| replicas::sets(cx).boxed()),
+    ("replication", |cx| replicas::controllers(cx).boxed()),
     ("endpointslice", |cx| endpoint_slices::run(cx).boxed()),
     ("endpoints", |cx| endpoints::run(cx).boxed()),
     ("namespace", |cx| namespaces::run(cx).boxed()),
