@@ -4,6 +4,7 @@
 //! only list of all.
 
 mod account_secrets;
+mod amounts;
 mod claims;
 mod cluster_roles;
 mod context;
@@ -11,6 +12,7 @@ mod deployment;
 mod endpoint_slices;
 mod endpoints;
 mod garbage;
+mod history;
 mod lost_pods;
 mod namespaces;
 mod node_lifecycle;
@@ -19,9 +21,12 @@ mod own_pods;
 mod owners;
 mod pods;
 mod replicas;
+mod retries;
 mod root_ca;
 mod service_accounts;
 mod services;
+mod stateful_set;
+mod statuses;
 mod storage_protection;
 
 use std::net::Ipv4Addr;
@@ -54,6 +59,7 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("deployment", |cx| deployment::run(cx).boxed()),
     ("replicaset", |cx| replicas::sets(cx).boxed()),
     ("replication", |cx| replicas::controllers(cx).boxed()),
+    ("statefulset", |cx| stateful_set::run(cx).boxed()),
     ("endpointslice", |cx| endpoint_slices::run(cx).boxed()),
     ("endpoints", |cx| endpoints::run(cx).boxed()),
     ("namespace", |cx| namespaces::run(cx).boxed()),

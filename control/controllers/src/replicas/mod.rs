@@ -13,15 +13,13 @@ mod tests;
 
 use std::sync::Arc;
 
-use corten_api::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
+use corten_api::api::apps::v1::ReplicaSet;
 use corten_api::api::core::v1::{Pod, ReplicationController};
 use corten_client::{Informer, Key, Next, Writes};
-use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt};
-use serde_json::json;
+use kube::ResourceExt;
 
-use crate::context::{Context, Error, or_gone};
-use crate::{claims, own_pods, owners};
+use crate::context::{Context, Error};
+use crate::{claims, own_pods, owners, statuses};
 use kinds::Replicated;
 use plan::{Plan, plan};
 
@@ -100,22 +98,6 @@ async fn carry_out<K: Replicated>(
     };
     let failure = result.as_ref().err().map(|error| (reason, error.to_string()));
     let status = status::with_failure(plan.status, failure, now);
-    let written = if status == set.status() { Ok(()) } else { write_status(cx, set, &status, sets, writes).await };
+    let written = statuses::write(cx, set, &set.status(), &status, sets, writes).await;
     result.and(written)
-}
-
-async fn write_status<K: Replicated>(
-    cx: &Context,
-    set: &K,
-    status: &ReplicaSetStatus,
-    sets: &Informer<K>,
-    writes: &mut Writes,
-) -> Result<(), Error> {
-    let api: Api<K> = Api::namespaced(cx.client.clone(), &set.namespace().unwrap_or_default());
-    // Conditions of others are in the status too: it is written only over the one that was looked at.
-    let metadata = json!({"uid": set.uid(), "resourceVersion": set.resource_version()});
-    let patch = Patch::Merge(json!({"metadata": metadata, "status": status::patch(status)?}));
-    let patched = api.patch_status(&set.name_any(), &PatchParams::default(), &patch).await;
-    or_gone(patched)?.iter().for_each(|set| writes.note(sets, set));
-    Ok(())
 }

@@ -7,7 +7,6 @@ use corten_api::api::core::v1::Pod;
 use corten_api::meta::Time;
 use corten_api::selector::Labels;
 use corten_base::Timestamp;
-use serde_json::Value;
 
 use super::kinds::{Replicated, Wanted};
 use crate::pods::is_ready;
@@ -64,15 +63,4 @@ pub(super) fn with_failure(
         _ => {}
     }
     status
-}
-
-/// A status as a merge patch: what it lacks is removed.
-pub(super) fn patch(status: &ReplicaSetStatus) -> Result<Value, serde_json::Error> {
-    let mut value = serde_json::to_value(status)?;
-    for field in ["fullyLabeledReplicas", "readyReplicas", "availableReplicas", "conditions"] {
-        if value.get(field).is_none() {
-            value[field] = Value::Null;
-        }
-    }
-    Ok(value)
 }
