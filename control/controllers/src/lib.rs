@@ -8,6 +8,7 @@ mod amounts;
 mod claims;
 mod cluster_roles;
 mod context;
+mod daemon_set;
 mod deployment;
 mod endpoint_slices;
 mod endpoints;
@@ -60,6 +61,7 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("replicaset", |cx| replicas::sets(cx).boxed()),
     ("replication", |cx| replicas::controllers(cx).boxed()),
     ("statefulset", |cx| stateful_set::run(cx).boxed()),
+    ("daemonset", |cx| daemon_set::run(cx).boxed()),
     ("endpointslice", |cx| endpoint_slices::run(cx).boxed()),
     ("endpoints", |cx| endpoints::run(cx).boxed()),
     ("namespace", |cx| namespaces::run(cx).boxed()),

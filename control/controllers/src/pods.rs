@@ -50,3 +50,10 @@ pub(crate) fn restarts(pod: &Pod) -> i32 {
     let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
     statuses.map(|status| status.restart_count).sum()
 }
+
+/// Whether one of its containers waits because it ended again and again.
+pub(crate) fn keeps_crashing(pod: &Pod) -> bool {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let mut waiting = statuses.filter_map(|status| status.state.as_ref()?.waiting.as_ref());
+    waiting.any(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
+}

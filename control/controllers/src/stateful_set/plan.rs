@@ -19,7 +19,7 @@ use super::retention::{Policy, is_stale};
 use super::status;
 use crate::amounts;
 use crate::history;
-use crate::pods::{available_in, has_ended, is_running_and_ready, phase};
+use crate::pods::{available_in, has_ended, is_running_and_ready, keeps_crashing, phase};
 
 /// Most pods made at one go.
 const BURST: usize = 500;
@@ -231,7 +231,7 @@ impl Round<'_> {
         let (current, update) = (&self.view.current.name, &self.view.update.name);
         let wanted = if self.stays_current(ordinal) { current } else { update };
         let given_up = own != current && own != update;
-        own != wanted && !is_running_and_ready(pod) && (given_up || phase(pod) == "Pending")
+        own != wanted && !is_running_and_ready(pod) && (given_up || phase(pod) == "Pending" || keeps_crashing(pod))
     }
 
     /// Deletes what is beyond the wanted number, in descending order. Whether the round goes on.

@@ -35,7 +35,7 @@ fn json_merge(into: &mut Value, from: &Value) {
 }
 
 /// Pods as words: `0new` is ready, `-` after it unready, `p` pending, `x` ending, `f` failed, `s` succeeded, `y` ready
-/// since just now.
+/// since just now, `c` crashing again and again.
 fn pods(words: &str) -> Vec<Arc<Pod>> {
     words.split_whitespace().map(pod).collect()
 }
@@ -60,8 +60,11 @@ fn pod(word: &str) -> Arc<Pod> {
         meta["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     }
     let condition = json!({"type": "Ready", "status": ready, "lastTransitionTime": since});
-    let pod =
-        json!({"metadata": meta, "spec": {"containers": []}, "status": {"phase": phase, "conditions": [condition]}});
+    let waiting = if mark == "c" { json!({"waiting": {"reason": "CrashLoopBackOff"}}) } else { json!({}) };
+    let container =
+        json!({"name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": waiting});
+    let status = json!({"phase": phase, "conditions": [condition], "containerStatuses": [container]});
+    let pod = json!({"metadata": meta, "spec": {"containers": []}, "status": status});
     Arc::new(serde_json::from_value(pod).expect("a pod"))
 }
 
@@ -225,6 +228,7 @@ fn what_never_came_up_does_not_block_the_way_back() {
         show(&ordered, "new", "0new 1new 2bad-"),
         // Broken from the beginning, and mended.
         show(&ordered, "bad", "0badp"),
+        show(&ordered, "bad", "0badc"),
         // A pod of the last complete rollout that is ill for now is waited for: it has a state to lose.
         show(&ordered, "old", "0old 1old- 2old"),
         show(&on_delete, "new", "0new 1new 2bad-"),
@@ -233,6 +237,7 @@ fn what_never_came_up_does_not_block_the_way_back() {
     ];
     expect_test::expect![[r#"
         delete db-2 Outdated; 3/2/2 ready/available, 2 new, 2 updated
+        delete db-0 Outdated; 1/0/0 ready/available, 1 bad, 0 updated
         delete db-0 Outdated; 1/0/0 ready/available, 1 bad, 0 updated
         3/2/2 ready/available, 3 old, 0 updated
         3/2/2 ready/available, 2 new, 2 updated
