@@ -4,22 +4,30 @@
 //! only list of all.
 
 mod account_secrets;
+mod amounts;
+mod claims;
 mod cluster_roles;
 mod context;
+mod daemon_set;
 mod deployment;
 mod endpoint_slices;
 mod endpoints;
 mod garbage;
+mod history;
 mod lost_pods;
 mod namespaces;
 mod node_lifecycle;
 mod node_ranges;
+mod own_pods;
 mod owners;
 mod pods;
-mod replica_set;
+mod replicas;
+mod retries;
 mod root_ca;
 mod service_accounts;
 mod services;
+mod stateful_set;
+mod statuses;
 mod storage_protection;
 
 use std::net::Ipv4Addr;
@@ -50,7 +58,10 @@ type Controller = fn(Context) -> BoxFuture<'static, ()>;
 
 const CONTROLLERS: &[(&str, Controller)] = &[
     ("deployment", |cx| deployment::run(cx).boxed()),
-    ("replicaset", |cx| replica_set::run(cx).boxed()),
+    ("replicaset", |cx| replicas::sets(cx).boxed()),
+    ("replication", |cx| replicas::controllers(cx).boxed()),
+    ("statefulset", |cx| stateful_set::run(cx).boxed()),
+    ("daemonset", |cx| daemon_set::run(cx).boxed()),
     ("endpointslice", |cx| endpoint_slices::run(cx).boxed()),
     ("endpoints", |cx| endpoints::run(cx).boxed()),
     ("namespace", |cx| namespaces::run(cx).boxed()),
