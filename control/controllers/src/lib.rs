@@ -4,12 +4,14 @@
 //! only list of all.
 
 mod account_secrets;
+mod changes;
 mod cluster_roles;
 mod context;
 mod deployment;
 mod endpoint_slices;
 mod endpoints;
 mod garbage;
+mod job;
 mod lost_pods;
 mod namespaces;
 mod node_lifecycle;
@@ -51,6 +53,7 @@ type Controller = fn(Context) -> BoxFuture<'static, ()>;
 const CONTROLLERS: &[(&str, Controller)] = &[
     ("deployment", |cx| deployment::run(cx).boxed()),
     ("replicaset", |cx| replica_set::run(cx).boxed()),
+    ("job", |cx| job::run(cx).boxed()),
     ("endpointslice", |cx| endpoint_slices::run(cx).boxed()),
     ("endpoints", |cx| endpoints::run(cx).boxed()),
     ("namespace", |cx| namespaces::run(cx).boxed()),
