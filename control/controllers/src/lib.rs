@@ -7,9 +7,11 @@ mod account_secrets;
 mod changes;
 mod cluster_roles;
 mod context;
+mod cron_job;
 mod deployment;
 mod endpoint_slices;
 mod endpoints;
+mod finished_jobs;
 mod garbage;
 mod job;
 mod lost_pods;
@@ -54,6 +56,8 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("deployment", |cx| deployment::run(cx).boxed()),
     ("replicaset", |cx| replica_set::run(cx).boxed()),
     ("job", |cx| job::run(cx).boxed()),
+    ("cronjob", |cx| cron_job::run(cx).boxed()),
+    ("ttl-after-finished", |cx| finished_jobs::run(cx).boxed()),
     ("endpointslice", |cx| endpoint_slices::run(cx).boxed()),
     ("endpoints", |cx| endpoints::run(cx).boxed()),
     ("namespace", |cx| namespaces::run(cx).boxed()),

@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 use crate::context::{Context, Error, or_gone};
 use crate::{changes, owners};
 use backoff::Backoff;
-pub(crate) use conditions::finished;
+pub(crate) use conditions::{COMPLETE, finished};
 use members::{FINALIZER, is_foreign, is_held};
 use plan::{Event, Plan, count, plan};
 use template::Identity;

@@ -61,7 +61,7 @@ fn pod(text: &str) -> Arc<Pod> {
             "deleted" => object["metadata"]["deletionTimestamp"] = json!(time(10)),
             "index" => object["metadata"]["annotations"][INDEX] = value.into(),
             "failures" => {
-                object["metadata"]["annotations"]["batch.kubernetes.io/job-index-failure-count"] = value.into()
+                object["metadata"]["annotations"]["batch.kubernetes.io/job-index-failure-count"] = value.into();
             }
             "exit" => {
                 let code: i32 = value.parse().expect("a code");
