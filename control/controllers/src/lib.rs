@@ -9,18 +9,22 @@ mod context;
 mod deployment;
 mod endpoint_slices;
 mod endpoints;
+mod ephemeral_volumes;
 mod garbage;
+mod local_path;
 mod lost_pods;
 mod namespaces;
 mod node_lifecycle;
 mod node_ranges;
 mod owners;
+mod persistent_volumes;
 mod pods;
 mod replica_set;
 mod root_ca;
 mod service_accounts;
 mod services;
 mod storage_protection;
+mod volume_expansion;
 
 use std::net::Ipv4Addr;
 
@@ -64,6 +68,10 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("persistentvolumeclaim-protection", |cx| storage_protection::claims(cx).boxed()),
     ("persistentvolume-protection", |cx| storage_protection::volumes(cx).boxed()),
     ("volumeattributesclass-protection", |cx| storage_protection::classes(cx).boxed()),
+    ("persistentvolume", |cx| persistent_volumes::run(cx).boxed()),
+    ("local-path", |cx| local_path::run(cx).boxed()),
+    ("ephemeral-volume", |cx| ephemeral_volumes::run(cx).boxed()),
+    ("volume-expand", |cx| volume_expansion::run(cx).boxed()),
     ("node-ipam", |cx| node_ranges::run(cx).boxed()),
 ];
 
