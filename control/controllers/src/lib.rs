@@ -75,12 +75,12 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("node-ipam", |cx| node_ranges::run(cx).boxed()),
 ];
 
-/// Runs all controllers until `cancel` fires.
-pub async fn run(client: Client, config: Config, cancel: CancellationToken) {
+/// Runs all controllers until `cancel` fires. They read from `informers`, whose own end is theirs too, and write as
+/// `client`.
+pub async fn run(client: Client, informers: Informers, config: Config, cancel: CancellationToken) {
     let tasks = Tasks::new();
     // Their own token, which the set itself fires when it stops them: an end after that is no surprise.
     let stop = tasks.cancelled();
-    let informers = Informers::new(client.clone(), stop.clone());
     for (name, controller) in CONTROLLERS {
         let context = Context::new(client.clone(), informers.clone(), config.clone(), stop.clone(), name);
         tasks.spawn(name, controller(context));

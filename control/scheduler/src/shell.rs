@@ -19,9 +19,8 @@ use crate::snapshot::{NodeInfo, PodInfo};
 
 const NAME: &str = "default-scheduler";
 
-/// Schedules until `cancel` fires.
-pub async fn run(client: Client, clock: Clock, random: Random, cancel: CancellationToken) {
-    let informers = Informers::new(client.clone(), cancel.clone());
+/// Schedules until `cancel` fires: reads from `informers`, writes as `client`.
+pub async fn run(client: Client, informers: Informers, clock: Clock, random: Random, cancel: CancellationToken) {
     let (pods, nodes) = (informers.of::<Pod>(), informers.of::<Node>());
     let scheduler = Arc::new(Scheduler {
         recorder: Recorder::new(client.clone(), NAME, None),

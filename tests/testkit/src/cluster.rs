@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use corten_api::api::core::v1::Node;
 use corten_apiserver::{Config, Identity, NodeDialer, NodeStream, Pki, PkiOptions, Server};
 use corten_base::{Clock, Random, Timestamp};
-use corten_client::Client;
+use corten_client::{Client, Informers};
 use corten_store::{Options, Store};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
@@ -87,9 +87,11 @@ impl Cluster {
             pod_range: (Ipv4Addr::new(10, 42, 0, 0), 16),
         };
         let controllers = cluster.client_of(Identity::controller_manager());
-        tokio::spawn(corten_controllers::run(controllers, config, cluster.cancel.clone()));
+        let (cancel, clock) = (cluster.cancel.clone(), cluster.clock.clone());
+        let informers = Informers::new(controllers.clone(), cancel.clone());
+        tokio::spawn(corten_controllers::run(controllers, informers.clone(), config, cancel.clone()));
         let scheduler = cluster.client_of(Identity::scheduler());
-        tokio::spawn(corten_scheduler::run(scheduler, cluster.clock.clone(), random, cluster.cancel.clone()));
+        tokio::spawn(corten_scheduler::run(scheduler, informers, clock, random, cancel));
         for number in 1..=nodes {
             cluster.add_node(number).await?;
         }
