@@ -4,6 +4,7 @@
 //! only list of all.
 
 mod account_secrets;
+mod certificate_requests;
 mod cluster_roles;
 mod context;
 mod deployment;
@@ -34,6 +35,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+pub use certificate_requests::{CertificateOrder, Signer};
 use context::Context;
 
 /// What the controllers are told.
@@ -45,6 +47,8 @@ pub struct Config {
     pub random: Random,
     /// The cluster's certificate authority, which every namespace publishes.
     pub root_ca_pem: String,
+    /// Signs certificates for the cluster's certificate authority.
+    pub signer: Signer,
     /// All pods' addresses; each node gets a /24 of it.
     pub pod_range: (Ipv4Addr, u8),
 }
@@ -72,6 +76,7 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("local-path", |cx| local_path::run(cx).boxed()),
     ("ephemeral-volume", |cx| ephemeral_volumes::run(cx).boxed()),
     ("volume-expand", |cx| volume_expansion::run(cx).boxed()),
+    ("certificatesigningrequest", |cx| certificate_requests::run(cx).boxed()),
     ("node-ipam", |cx| node_ranges::run(cx).boxed()),
 ];
 

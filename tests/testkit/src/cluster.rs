@@ -10,9 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use corten_api::api::core::v1::Node;
-use corten_apiserver::{Config, Identity, NodeDialer, NodeStream, Pki, PkiOptions, Server};
+use corten_apiserver::{Config, Identity, NodeDialer, NodeStream, Pki, PkiOptions, Server, SigningOrder};
 use corten_base::{Clock, Random, Timestamp};
 use corten_client::{Client, Informers};
+use corten_controllers::{CertificateOrder, Signer};
 use corten_store::{Options, Store};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
@@ -39,6 +40,13 @@ pub struct Cluster {
     cancel: CancellationToken,
     nodes: Mutex<BTreeMap<String, CancellationToken>>,
     _stop: DropGuard,
+}
+
+/// The certificate authority as the controllers use it.
+fn signer(pki: Arc<Pki>) -> Signer {
+    Signer::new(move |CertificateOrder { request, usages, lifetime, serial, now }| {
+        pki.sign(&SigningOrder { request: &request, usages: &usages, lifetime, serial, now })
+    })
 }
 
 struct NoKubelets;
@@ -84,6 +92,7 @@ impl Cluster {
             clock: cluster.clock.clone(),
             random: random.clone(),
             root_ca_pem: pki.ca_pem().to_owned(),
+            signer: signer(Arc::clone(&pki)),
             pod_range: (Ipv4Addr::new(10, 42, 0, 0), 16),
         };
         let controllers = cluster.client_of(Identity::controller_manager());
