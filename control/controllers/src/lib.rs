@@ -4,6 +4,7 @@
 //! only list of all.
 
 mod account_secrets;
+mod bootstrap_tokens;
 mod certificate_requests;
 mod cluster_roles;
 mod context;
@@ -76,6 +77,7 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("local-path", |cx| local_path::run(cx).boxed()),
     ("ephemeral-volume", |cx| ephemeral_volumes::run(cx).boxed()),
     ("volume-expand", |cx| volume_expansion::run(cx).boxed()),
+    ("bootstrap-token-cleaner", |cx| bootstrap_tokens::run(cx).boxed()),
     ("certificatesigningrequest", |cx| certificate_requests::run(cx).boxed()),
     ("node-ipam", |cx| node_ranges::run(cx).boxed()),
 ];
