@@ -13,6 +13,7 @@ mod endpoint_slices;
 mod endpoints;
 mod ephemeral_volumes;
 mod garbage;
+mod horizontal_pod_autoscaler;
 mod local_path;
 mod lost_pods;
 mod namespaces;
@@ -78,6 +79,7 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("ephemeral-volume", |cx| ephemeral_volumes::run(cx).boxed()),
     ("volume-expand", |cx| volume_expansion::run(cx).boxed()),
     ("bootstrap-token-cleaner", |cx| bootstrap_tokens::run(cx).boxed()),
+    ("horizontal-pod-autoscaler", |cx| horizontal_pod_autoscaler::run(cx).boxed()),
     ("certificatesigningrequest", |cx| certificate_requests::run(cx).boxed()),
     ("node-ipam", |cx| node_ranges::run(cx).boxed()),
 ];
