@@ -12,6 +12,7 @@ mod context;
 mod cron_job;
 mod daemon_set;
 mod deployment;
+mod endpoint_mirrors;
 mod endpoint_slices;
 mod endpoints;
 mod finished_jobs;
@@ -70,6 +71,7 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("cronjob", |cx| cron_job::run(cx).boxed()),
     ("ttl-after-finished", |cx| finished_jobs::run(cx).boxed()),
     ("endpointslice", |cx| endpoint_slices::run(cx).boxed()),
+    ("endpointslicemirroring", |cx| endpoint_mirrors::run(cx).boxed()),
     ("endpoints", |cx| endpoints::run(cx).boxed()),
     ("namespace", |cx| namespaces::run(cx).boxed()),
     ("serviceaccount", |cx| service_accounts::run(cx).boxed()),

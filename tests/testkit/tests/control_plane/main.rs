@@ -1,5 +1,6 @@
 //! The control plane as a whole, on hollow nodes: what deployments, namespaces, nodes and owners promise.
 
+mod endpoints;
 mod garbage;
 mod jobs;
 mod namespaces;
