@@ -88,7 +88,9 @@ impl Cluster {
             );
         }
         let scheduler = client(Identity::scheduler());
-        tasks.spawn("scheduler", corten_scheduler::run(scheduler, clock.clone(), random.clone(), tasks.cancelled()));
+        let informers = corten_client::Informers::new(scheduler.clone(), tasks.cancelled());
+        let config = corten_scheduler::Config::new(clock.clone(), random.clone());
+        tasks.spawn("scheduler", corten_scheduler::run(scheduler, informers, config, tasks.cancelled()));
 
         let (engine, images) = joined(engine).await.context("cannot start the container runtime")?;
         let network = joined(network).await.context("cannot set up the node's network")?;

@@ -89,7 +89,9 @@ impl Cluster {
         let controllers = cluster.client_of(Identity::controller_manager());
         tokio::spawn(corten_controllers::run(controllers, config, cluster.cancel.clone()));
         let scheduler = cluster.client_of(Identity::scheduler());
-        tokio::spawn(corten_scheduler::run(scheduler, cluster.clock.clone(), random, cluster.cancel.clone()));
+        let informers = corten_client::Informers::new(scheduler.clone(), cluster.cancel.clone());
+        let config = corten_scheduler::Config::new(cluster.clock.clone(), random);
+        tokio::spawn(corten_scheduler::run(scheduler, informers, config, cluster.cancel.clone()));
         for number in 1..=nodes {
             cluster.add_node(number).await?;
         }
