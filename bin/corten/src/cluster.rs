@@ -14,6 +14,7 @@ use anyhow::Context;
 use corten_agent::Agent;
 use corten_apiserver::{Identity, Pki, PkiOptions, Server};
 use corten_base::{Clock, Random, Tasks, chain};
+use corten_client::Informers;
 use corten_image::ImageStore;
 use corten_network::Network;
 use corten_runtime::Engine;
@@ -77,7 +78,10 @@ impl Cluster {
             root_ca_pem: pki.ca_pem().to_owned(),
             pod_range: POD_RANGE,
         };
-        let controllers = corten_controllers::run(client(Identity::controller_manager()), config, tasks.cancelled());
+        // One cache of each kind for all who read all of it.
+        let informers = Informers::new(client(Identity::controller_manager()), tasks.cancelled());
+        let controllers = client(Identity::controller_manager());
+        let controllers = corten_controllers::run(controllers, informers.clone(), config, tasks.cancelled());
         tasks.spawn("controllers", controllers);
         // A part that dies takes the process with it, so that they are well until they are told to stop.
         for name in ["controller-manager", "scheduler"] {
@@ -88,9 +92,11 @@ impl Cluster {
             );
         }
         let scheduler = client(Identity::scheduler());
-        let informers = corten_client::Informers::new(scheduler.clone(), tasks.cancelled());
+        let (cache, stop) = (informers.clone(), tasks.cancelled());
         let config = corten_scheduler::Config::new(clock.clone(), random.clone());
-        tasks.spawn("scheduler", corten_scheduler::run(scheduler, informers, config, tasks.cancelled()));
+        let decisions = config.decisions.clone();
+        server.add_document("scheduling", move |path| decisions.answer(path));
+        tasks.spawn("scheduler", corten_scheduler::run(scheduler, cache, config, stop));
 
         let (engine, images) = joined(engine).await.context("cannot start the container runtime")?;
         let network = joined(network).await.context("cannot set up the node's network")?;
@@ -113,9 +119,9 @@ impl Cluster {
             port: settings.node_port,
             labels: BTreeMap::new(),
         });
-        let (proxy, cancel) = (client(Identity::proxy()), tasks.cancelled());
+        let cancel = tasks.cancelled();
         tasks.spawn("network", async move {
-            if let Err(error) = network.run(proxy, cancel).await {
+            if let Err(error) = network.run(&informers, cancel).await {
                 tracing::error!(error = chain(&error), "the node's network failed");
             }
         });

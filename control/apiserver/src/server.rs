@@ -24,6 +24,7 @@ use crate::authenticate::impersonate::impersonate;
 use crate::authorize::Authorizer;
 use crate::body::{self, Answer, Body};
 use crate::components::Components;
+use crate::documents::Documents;
 use crate::identity::Identity;
 use crate::metrics::{Labels, Metrics};
 use crate::negotiate::Wish;
@@ -72,6 +73,7 @@ pub struct Server {
     verifier: Arc<dyn ClientCertVerifier>,
     openapi: tokio::sync::OnceCell<OpenApi>,
     components: Components,
+    documents: Documents,
     metrics: Arc<Metrics>,
     /// Ends long requests when the server stops.
     stopping: CancellationToken,
@@ -108,6 +110,7 @@ impl Server {
             verifier,
             openapi: tokio::sync::OnceCell::new(),
             components: Components::default(),
+            documents: Documents::default(),
             metrics: Arc::default(),
             stopping: CancellationToken::new(),
             expiring: tokio::sync::Mutex::default(),
@@ -176,6 +179,10 @@ impl Server {
 
     pub(crate) fn components(&self) -> &Components {
         &self.components
+    }
+
+    pub(crate) fn documents(&self) -> &Documents {
+        &self.documents
     }
 
     pub(crate) fn stopping(&self) -> CancellationToken {

@@ -4,22 +4,30 @@
 //! only list of all.
 
 mod account_secrets;
+mod amounts;
+mod claims;
 mod cluster_roles;
 mod context;
+mod daemon_set;
 mod deployment;
 mod endpoint_slices;
 mod endpoints;
 mod garbage;
+mod history;
 mod lost_pods;
 mod namespaces;
 mod node_lifecycle;
 mod node_ranges;
+mod own_pods;
 mod owners;
 mod pods;
-mod replica_set;
+mod replicas;
+mod retries;
 mod root_ca;
 mod service_accounts;
 mod services;
+mod stateful_set;
+mod statuses;
 mod storage_protection;
 
 use std::net::Ipv4Addr;
@@ -50,7 +58,10 @@ type Controller = fn(Context) -> BoxFuture<'static, ()>;
 
 const CONTROLLERS: &[(&str, Controller)] = &[
     ("deployment", |cx| deployment::run(cx).boxed()),
-    ("replicaset", |cx| replica_set::run(cx).boxed()),
+    ("replicaset", |cx| replicas::sets(cx).boxed()),
+    ("replication", |cx| replicas::controllers(cx).boxed()),
+    ("statefulset", |cx| stateful_set::run(cx).boxed()),
+    ("daemonset", |cx| daemon_set::run(cx).boxed()),
     ("endpointslice", |cx| endpoint_slices::run(cx).boxed()),
     ("endpoints", |cx| endpoints::run(cx).boxed()),
     ("namespace", |cx| namespaces::run(cx).boxed()),
@@ -67,12 +78,12 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("node-ipam", |cx| node_ranges::run(cx).boxed()),
 ];
 
-/// Runs all controllers until `cancel` fires.
-pub async fn run(client: Client, config: Config, cancel: CancellationToken) {
+/// Runs all controllers until `cancel` fires. They read from `informers`, whose own end is theirs too, and write as
+/// `client`.
+pub async fn run(client: Client, informers: Informers, config: Config, cancel: CancellationToken) {
     let tasks = Tasks::new();
     // Their own token, which the set itself fires when it stops them: an end after that is no surprise.
     let stop = tasks.cancelled();
-    let informers = Informers::new(client.clone(), stop.clone());
     for (name, controller) in CONTROLLERS {
         let context = Context::new(client.clone(), informers.clone(), config.clone(), stop.clone(), name);
         tasks.spawn(name, controller(context));

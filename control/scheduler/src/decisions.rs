@@ -93,6 +93,13 @@ impl Decisions {
         store.by_pod.get(&Key::new(namespace, pod)).cloned()
     }
 
+    /// The document of a path below `/corten/v1/scheduling`: `namespaces/NAMESPACE/pods/POD`.
+    #[must_use]
+    pub fn answer(&self, path: &[&str]) -> Option<serde_json::Value> {
+        let ["namespaces", namespace, "pods", pod] = path else { return None };
+        serde_json::to_value(&*self.get(namespace, pod)?).ok()
+    }
+
     pub(crate) fn record(&self, decision: Decision) {
         let key = Key::new(decision.namespace.clone(), decision.pod.clone());
         let decision = Arc::new(decision);

@@ -14,6 +14,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::trim::{trim, without_managers};
+
 /// Namespace (empty for cluster-scoped kinds) and name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
@@ -180,7 +182,11 @@ impl<K: Kind> Informer<K> {
         });
     }
 
-    async fn run(self, api: Api<K>, config: watcher::Config) {
+    async fn run(self, api: Api<K>, config: watcher::Config, lean: fn(&mut K)) {
+        let lean = |mut object| {
+            lean(&mut object);
+            object
+        };
         let mut events = Box::pin(watcher::watcher(api, config).default_backoff());
         let mut fresh = BTreeMap::new();
         while let Some(event) = events.next().await {
@@ -196,13 +202,6 @@ impl<K: Kind> Informer<K> {
             }
         }
     }
-}
-
-/// The object without its managers: nobody here reads them, and they are often the larger half. Who writes such an
-/// object back loses none, since the server keeps what it is not told about.
-fn lean<K: Resource>(mut object: K) -> K {
-    object.meta_mut().managed_fields = None;
-    object
 }
 
 /// The resourceVersion of an object as a number; 0 if it has none.
@@ -234,13 +233,15 @@ impl Informers {
         &self.client
     }
 
-    /// The cache of all objects of a kind.
+    /// The cache of all objects of a kind, each without what no plan reads (`trim.rs`): patch them, never write one
+    /// back.
     #[must_use]
     pub fn of<K: Kind>(&self) -> Informer<K> {
         self.filtered("")
     }
 
-    /// The cache of the objects that a field selector selects; empty for all.
+    /// The cache of the objects that a field selector selects. They are whole; if it is empty, they are as in
+    /// [`Self::of`].
     #[must_use]
     pub fn filtered<K: Kind>(&self, fields: &str) -> Informer<K> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -251,10 +252,12 @@ impl Informers {
         let informer = Informer::new();
         known.insert(key, Box::new(informer.clone()));
         let mut config = watcher::Config::default();
+        let mut lean: fn(&mut K) = trim;
         if !fields.is_empty() {
             config = config.fields(fields);
+            lean = without_managers;
         }
-        let (task, cancel) = (informer.clone().run(Api::all(self.client.clone()), config), self.cancel.clone());
+        let (task, cancel) = (informer.clone().run(Api::all(self.client.clone()), config, lean), self.cancel.clone());
         tokio::spawn(async move {
             tokio::select! {
                 () = cancel.cancelled() => {}

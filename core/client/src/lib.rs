@@ -10,6 +10,7 @@
 mod informer;
 mod queue;
 mod recorder;
+mod trim;
 mod writes;
 
 pub use informer::{Informer, Informers, Key, Kind};

@@ -122,8 +122,7 @@ impl Network {
     }
 
     /// Keeps service rules and DNS true to the API until `cancel` fires. Rules stay when it returns.
-    pub async fn run(&self, client: corten_client::Client, cancel: CancellationToken) -> Result<(), Error> {
-        let informers = Informers::new(client, cancel.child_token());
+    pub async fn run(&self, informers: &Informers, cancel: CancellationToken) -> Result<(), Error> {
         let directory = Arc::new(RwLock::new(Directory::default()));
         let changed = Arc::new(Notify::new());
         let (services, slices) = (informers.of::<Service>(), informers.of::<EndpointSlice>());

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use common::api::{FakeApi, service, slice};
 use common::talk::{ask_tcp, serve_tcp};
 use common::{Machine, NODE, config, until};
+use corten_client::Informers;
 use corten_network::Network;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +43,8 @@ fn nft_lists_what_is_there() {
         let api = FakeApi::new();
         let (client, cancel) = (api.client(), CancellationToken::new());
         let running = Arc::clone(&network);
-        tokio::spawn(async move { running.run(client, cancel).await.expect("run") });
+        let informers = Informers::new(client, cancel.child_token());
+        tokio::spawn(async move { running.run(&informers, cancel).await.expect("run") });
         // One of each kind: plain and sticky, from inside and outside, with endpoints here, elsewhere and nowhere.
         for (n, affinity) in [(0, "None"), (1, "ClientIP")] {
             for (m, policy) in [(0, "Cluster"), (1, "Local")] {
@@ -95,7 +97,8 @@ fn sticking_leaves_the_packets_mark_alone() {
         }
         let api = FakeApi::new();
         let (client, cancel) = (api.client(), CancellationToken::new());
-        tokio::spawn(async move { network.run(client, cancel).await.expect("run") });
+        let informers = Informers::new(client, cancel.child_token());
+        tokio::spawn(async move { network.run(&informers, cancel).await.expect("run") });
         api.apply(service(
             "web",
             "10.43.0.20",

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::api::{FakeApi, service, slice};
 use common::{DNS, Machine, OUTSIDE, POD_RANGE, Pod, config, until};
+use corten_client::Informers;
 use corten_network::Network;
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
@@ -91,8 +92,9 @@ fn pods_and_the_node_ask_for_names() {
         api.apply(slice("db", "TCP", 80, &[("10.42.0.5", true), ("10.42.0.6", true), ("10.42.0.7", false)]));
         api.apply(service("away", "", 80, json!({ "type": "ExternalName", "externalName": "example.com" })));
         let running = Arc::clone(&network);
-        let client = api.client();
-        tokio::spawn(async move { running.run(client, CancellationToken::new()).await.expect("run") });
+        let cancel = CancellationToken::new();
+        let informers = Informers::new(api.client(), cancel.child_token());
+        tokio::spawn(async move { running.run(&informers, cancel).await.expect("run") });
         until("DNS listens", || TcpStream::connect((DNS, 53)).is_ok()).await;
         let web = "web.demo.svc.cluster.local.";
         until("the first list is there", || ask(web, RecordType::A).metadata.response_code == ResponseCode::NoError)

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use common::api::{FakeApi, service, slice};
 use common::talk::{ask_tcp, ask_udp, serve_tcp, serve_udp};
 use common::{Machine, NODE, OUTSIDE, POD_RANGE, Pod, config, until};
+use corten_client::Informers;
 use corten_network::Network;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +47,8 @@ impl Cluster {
     fn run(&mut self) {
         self.cancel = CancellationToken::new();
         let (network, client, cancel) = (Arc::clone(&self.network), self.api.client(), self.cancel.clone());
-        tokio::spawn(async move { network.run(client, cancel).await.expect("run") });
+        let informers = Informers::new(client, cancel.child_token());
+        tokio::spawn(async move { network.run(&informers, cancel).await.expect("run") });
     }
 
     /// The endpoints of a service are the pods that are listed, ready or not.

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use corten_api::api::core::v1::Node;
 use corten_apiserver::{Config, Identity, NodeDialer, NodeStream, Pki, PkiOptions, Server};
 use corten_base::{Clock, Random, Timestamp};
-use corten_client::Client;
+use corten_client::{Client, Informers};
 use corten_store::{Options, Store};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
@@ -87,11 +87,14 @@ impl Cluster {
             pod_range: (Ipv4Addr::new(10, 42, 0, 0), 16),
         };
         let controllers = cluster.client_of(Identity::controller_manager());
-        tokio::spawn(corten_controllers::run(controllers, config, cluster.cancel.clone()));
+        let (cancel, clock) = (cluster.cancel.clone(), cluster.clock.clone());
+        let informers = Informers::new(controllers.clone(), cancel.clone());
+        tokio::spawn(corten_controllers::run(controllers, informers.clone(), config, cancel.clone()));
         let scheduler = cluster.client_of(Identity::scheduler());
-        let informers = corten_client::Informers::new(scheduler.clone(), cluster.cancel.clone());
-        let config = corten_scheduler::Config::new(cluster.clock.clone(), random);
-        tokio::spawn(corten_scheduler::run(scheduler, informers, config, cluster.cancel.clone()));
+        let config = corten_scheduler::Config::new(clock, random);
+        let decisions = config.decisions.clone();
+        cluster.server.add_document("scheduling", move |path| decisions.answer(path));
+        tokio::spawn(corten_scheduler::run(scheduler, informers, config, cancel));
         for number in 1..=nodes {
             cluster.add_node(number).await?;
         }

@@ -113,3 +113,40 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(status: Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {"name": "a", "uid": "u"}, "status": status})).expect("a pod")
+    }
+
+    #[test]
+    fn only_what_differs_is_written() {
+        let since = "2026-01-01T00:00:00Z";
+        let now: Timestamp = "2026-01-02T00:00:00Z".parse().expect("a time");
+        let old = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no", "lastTransitionTime": since});
+        let told = pod(json!({"conditions": [old], "nominatedNodeName": "a"}));
+        let tell = |message: &str, nomination| Told::unschedulable(message.to_owned(), nomination);
+        assert_eq!(tell("no", Nomination::Keep).patch(&told, now), None);
+        assert_eq!(tell("no", Nomination::Set("a".into())).patch(&told, now), None);
+        let cleared = Told::without_room().patch(&told, now).expect("a patch");
+        assert_eq!(cleared["status"], json!({"nominatedNodeName": null}));
+        let patch = tell("other", Nomination::Set("b".into())).patch(&told, now).expect("a patch");
+        assert_eq!(patch["status"]["nominatedNodeName"], "b");
+        let condition = &patch["status"]["conditions"][0];
+        assert_eq!((&condition["message"], &condition["lastTransitionTime"]), (&json!("other"), &json!(since)));
+    }
+
+    #[test]
+    fn what_comes_later_stands_above_what_came_before() {
+        let earlier = Told::unschedulable("first".to_owned(), Nomination::Set("a".into()));
+        let later = Told::unschedulable("second".to_owned(), Nomination::Keep);
+        let both = later.after(Some(earlier));
+        assert_eq!(both, Told::unschedulable("second".to_owned(), Nomination::Set("a".into())));
+        let without = Told::without_room().after(Some(both));
+        assert_eq!(without.condition, Some(("Unschedulable", "second".to_owned())));
+        assert_eq!(without.nomination, Nomination::Clear);
+    }
+}
