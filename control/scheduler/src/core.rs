@@ -8,7 +8,7 @@ use corten_client::Key;
 
 use crate::cache::Cache;
 use crate::config::{DEFAULT_SCHEDULER, Profile};
-use crate::decisions::{Decision, Decisions, of_choice, of_failure};
+use crate::decisions::{Decisions, Findings, Record};
 use crate::framework::Change;
 use crate::model::{NodeFacts, PodInfo, Wants};
 use crate::plugins::{ClaimPlan, plan_claims};
@@ -187,10 +187,10 @@ impl Core {
         let plan = cycle(&self.cache, profile, &pod)
             .map(|cycle| plan_claims(&cycle, &chosen.state, self.cache.node(chosen.slot)));
         let claims = plan.and_then(Result::ok).unwrap_or_default();
-        self.decisions.record(Decision {
-            node: Some(node.to_string()),
+        self.decisions.record(Record {
+            node: Some(Arc::clone(&node)),
             evaluated_nodes: chosen.looked_at.max(1),
-            nodes: of_choice(&self.cache, &chosen),
+            findings: Findings::of_choice(&self.cache, chosen.scores, chosen.rejections),
             ..self.decision(&entry, now)
         });
         for claim in &claims {
@@ -235,31 +235,27 @@ impl Core {
             }
         }
         let message = unfit.to_string();
-        self.decisions.record(Decision {
+        let objectors = unfit.objectors();
+        self.decisions.record(Record {
             message: message.clone(),
-            preempts: victims.iter().map(|own| own.key.to_string()).collect(),
+            preempts: victims.iter().map(|own| own.key.clone()).collect(),
             evaluated_nodes: unfit.rejections.len(),
-            nodes: of_failure(&self.cache, &unfit),
+            findings: Findings::of_rejections(&self.cache, unfit.rejections),
             ..self.decision(&entry, now)
         });
-        self.queue.rejected(entry, unfit.objectors(), now);
+        self.queue.rejected(entry, objectors, now);
         Step::Reject(Rejected { pod, scheduler: profile.name.clone(), message, nomination, victims, displaced })
     }
 
     /// A decision of which only the subject is known.
-    fn decision(&self, entry: &Entry, now: Timestamp) -> Decision {
-        Decision {
-            namespace: entry.pod.key.namespace.clone(),
-            pod: entry.pod.key.name.clone(),
+    fn decision(&self, entry: &Entry, now: Timestamp) -> Record {
+        Record {
+            key: entry.pod.key.clone(),
             uid: entry.pod.uid.clone(),
             time: now,
             attempt: entry.attempts,
-            node: None,
-            message: String::new(),
-            preempts: Vec::new(),
             cluster_nodes: self.cache.len(),
-            evaluated_nodes: 0,
-            nodes: Vec::new(),
+            ..Record::default()
         }
     }
 

@@ -1,5 +1,6 @@
 //! The reasons of the last decisions, for those who ask: each node's verdict, each plugin's score.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,8 +9,9 @@ use corten_client::Key;
 use serde::Serialize;
 
 use crate::cache::Cache;
+use crate::framework::Rejection;
 use crate::plugins::PLUGINS;
-use crate::schedule::{Chosen, Unfit};
+use crate::schedule::{Rejected, Scores};
 
 /// Decisions that are kept, and nodes in all of them together; the oldest go first.
 const MOST_DECISIONS: usize = 2048;
@@ -23,10 +25,35 @@ pub struct Decisions(Arc<Mutex<Store>>);
 
 #[derive(Debug, Default)]
 struct Store {
-    by_pod: HashMap<Key, Arc<Decision>>,
+    by_pod: HashMap<Key, Arc<Record>>,
     /// From the oldest; one that was replaced meanwhile is passed over.
-    ages: VecDeque<(Key, Arc<Decision>)>,
+    ages: VecDeque<Arc<Record>>,
     nodes: usize,
+}
+
+/// A decision as it is kept: made of what the decision had anyway, and put in words when somebody asks.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    pub(crate) key: Key,
+    pub(crate) uid: String,
+    pub(crate) time: Timestamp,
+    pub(crate) attempt: u32,
+    pub(crate) node: Option<Arc<str>>,
+    pub(crate) message: String,
+    pub(crate) preempts: Vec<Key>,
+    pub(crate) cluster_nodes: usize,
+    pub(crate) evaluated_nodes: usize,
+    pub(crate) findings: Findings,
+}
+
+/// What was found about nodes.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// Those that would do, their scores, and the scores of each plugin.
+    scored: Vec<Arc<str>>,
+    totals: Vec<i64>,
+    by_plugin: Vec<(usize, Vec<i64>)>,
+    rejected: Vec<(Arc<str>, usize, Rejection)>,
 }
 
 /// A decision about a pod, and why it was made.
@@ -88,65 +115,94 @@ fn as_text<S: serde::Serializer>(text: &Arc<str>, to: S) -> Result<S::Ok, S::Err
 impl Decisions {
     /// The last decision about a pod.
     #[must_use]
-    pub fn get(&self, namespace: &str, pod: &str) -> Option<Arc<Decision>> {
+    pub fn get(&self, namespace: &str, pod: &str) -> Option<Decision> {
         let store = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        store.by_pod.get(&Key::new(namespace, pod)).cloned()
+        let record = store.by_pod.get(&Key::new(namespace, pod)).cloned();
+        drop(store);
+        record.map(|record| record.told())
     }
 
     /// The document of a path below `/corten/v1/scheduling`: `namespaces/NAMESPACE/pods/POD`.
     #[must_use]
     pub fn answer(&self, path: &[&str]) -> Option<serde_json::Value> {
         let ["namespaces", namespace, "pods", pod] = path else { return None };
-        serde_json::to_value(&*self.get(namespace, pod)?).ok()
+        serde_json::to_value(self.get(namespace, pod)?).ok()
     }
 
-    pub(crate) fn record(&self, decision: Decision) {
-        let key = Key::new(decision.namespace.clone(), decision.pod.clone());
-        let decision = Arc::new(decision);
+    pub(crate) fn record(&self, record: Record) {
+        let record = Arc::new(record);
         let mut store = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        store.nodes += decision.nodes.len();
-        store.ages.push_back((key.clone(), Arc::clone(&decision)));
-        store.by_pod.insert(key, decision);
+        store.nodes += record.findings.len();
+        store.ages.push_back(Arc::clone(&record));
+        store.by_pod.insert(record.key.clone(), record);
         while store.ages.len() > MOST_DECISIONS || store.nodes > MOST_NODES {
-            let Some((key, oldest)) = store.ages.pop_front() else { break };
-            store.nodes -= oldest.nodes.len();
-            if store.by_pod.get(&key).is_some_and(|own| Arc::ptr_eq(own, &oldest)) {
-                store.by_pod.remove(&key);
+            let Some(oldest) = store.ages.pop_front() else { break };
+            store.nodes -= oldest.findings.len();
+            if store.by_pod.get(&oldest.key).is_some_and(|own| Arc::ptr_eq(own, &oldest)) {
+                store.by_pod.remove(&oldest.key);
             }
         }
     }
 }
 
-/// The verdicts of a choice.
-pub(crate) fn of_choice(cache: &Cache, chosen: &Chosen) -> Vec<Verdict> {
-    let total = |scores: &[i64]| scores.iter().sum::<i64>();
-    let mut order: Vec<&(u32, Vec<i64>)> = chosen.scores.iter().collect();
-    let rank = |own: &&(u32, Vec<i64>)| (own.0 != chosen.slot, std::cmp::Reverse(total(&own.1)));
-    order.sort_by_key(rank);
-    let scored = order.into_iter().map(|(slot, scores)| {
-        let given = PLUGINS.iter().zip(scores).filter(|(_, score)| **score != 0);
-        Verdict {
-            node: Arc::clone(&cache.node(*slot).facts.name),
-            rejected_by: None,
-            reasons: Vec::new(),
-            scores: given.map(|((plugin, _), score)| (plugin.name(), *score)).collect(),
-            score: Some(total(scores)),
+impl Findings {
+    /// What was found before a choice.
+    pub(crate) fn of_choice(cache: &Cache, scores: Scores, rejections: Vec<Rejected>) -> Self {
+        let Scores { nodes, totals, by_plugin } = scores;
+        let scored = nodes.iter().map(|slot| Arc::clone(&cache.node(*slot).facts.name)).collect();
+        Self { scored, totals, by_plugin, ..Self::of_rejections(cache, rejections) }
+    }
+
+    /// What was found where no node will do.
+    pub(crate) fn of_rejections(cache: &Cache, rejections: Vec<Rejected>) -> Self {
+        let few = rejections.into_iter().take(MOST_OF_ONE);
+        let named = few.map(|own| (Arc::clone(&cache.node(own.slot).facts.name), own.plugin, own.why));
+        Self { rejected: named.collect(), ..Self::default() }
+    }
+
+    fn len(&self) -> usize {
+        self.scored.len() + self.rejected.len()
+    }
+
+    /// All in words: `chosen` first, then the best.
+    fn told(&self, chosen: Option<&Arc<str>>) -> Vec<Verdict> {
+        let mut order: Vec<usize> = (0..self.scored.len()).collect();
+        order.sort_by_key(|place| (Some(&self.scored[*place]) != chosen, Reverse(self.totals[*place])));
+        let scored = order.into_iter().map(|place| {
+            let given = self.by_plugin.iter().map(|(plugin, scores)| (PLUGINS[*plugin].0.name(), scores[place]));
+            Verdict {
+                node: Arc::clone(&self.scored[place]),
+                rejected_by: None,
+                reasons: Vec::new(),
+                scores: given.filter(|(_, score)| *score != 0).collect(),
+                score: Some(self.totals[place]),
+            }
+        });
+        let rejected = self.rejected.iter().map(|(node, plugin, why)| Verdict {
+            node: Arc::clone(node),
+            rejected_by: Some(PLUGINS[*plugin].0.name()),
+            reasons: why.reasons.iter().map(ToString::to_string).chain(why.detail.clone()).collect(),
+            scores: Vec::new(),
+            score: None,
+        });
+        scored.chain(rejected).take(MOST_OF_ONE).collect()
+    }
+}
+
+impl Record {
+    fn told(&self) -> Decision {
+        Decision {
+            namespace: self.key.namespace.clone(),
+            pod: self.key.name.clone(),
+            uid: self.uid.clone(),
+            time: self.time,
+            attempt: self.attempt,
+            node: self.node.as_ref().map(ToString::to_string),
+            message: self.message.clone(),
+            preempts: self.preempts.iter().map(ToString::to_string).collect(),
+            cluster_nodes: self.cluster_nodes,
+            evaluated_nodes: self.evaluated_nodes,
+            nodes: self.findings.told(self.node.as_ref()),
         }
-    });
-    scored.chain(rejected(cache, &chosen.rejections)).take(MOST_OF_ONE).collect()
-}
-
-/// The verdicts where no node will do.
-pub(crate) fn of_failure(cache: &Cache, unfit: &Unfit) -> Vec<Verdict> {
-    rejected(cache, &unfit.rejections).take(MOST_OF_ONE).collect()
-}
-
-fn rejected<'a>(cache: &'a Cache, all: &'a [crate::schedule::Rejected]) -> impl Iterator<Item = Verdict> + 'a {
-    all.iter().map(|own| Verdict {
-        node: Arc::clone(&cache.node(own.slot).facts.name),
-        rejected_by: Some(PLUGINS[own.plugin].0.name()),
-        reasons: own.why.reasons.iter().map(ToString::to_string).chain(own.why.detail.clone()).collect(),
-        scores: Vec::new(),
-        score: None,
-    })
+    }
 }

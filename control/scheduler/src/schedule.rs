@@ -21,9 +21,18 @@ pub(crate) struct Chosen {
     /// How many nodes were looked at.
     pub(crate) looked_at: usize,
     pub(crate) rejections: Vec<Rejected>,
-    /// What the choice was between: the node and each plugin's score, weighted.
-    pub(crate) scores: Vec<(u32, Vec<i64>)>,
+    pub(crate) scores: Scores,
     pub(crate) state: State,
+}
+
+/// What a choice was between.
+#[derive(Default)]
+pub(crate) struct Scores {
+    pub(crate) nodes: Vec<u32>,
+    /// The weighted score of each node, in the same order.
+    pub(crate) totals: Vec<i64>,
+    /// Those of the plugins that gave any, by their place in [`PLUGINS`].
+    pub(crate) by_plugin: Vec<(usize, Vec<i64>)>,
 }
 
 /// Why a pod goes nowhere.
@@ -150,9 +159,9 @@ pub(crate) fn move_pod(
     comes: bool,
 ) {
     if comes {
-        node.add(Arc::clone(pod))
+        node.add(Arc::clone(pod));
     } else {
-        node.remove(pod)
+        node.remove(pod);
     }
     for (plugin, (own, _)) in PLUGINS.iter().enumerate() {
         if asked & (1 << plugin) != 0 {
@@ -190,11 +199,12 @@ pub(crate) fn schedule(cycle: &Cycle<'_>, start: usize, seed: usize) -> Result<C
         return Err(Box::new(unfit));
     }
     let Unfit { rejections, mut state, .. } = unfit;
-    let scores = score(cycle, &mut state, &feasible);
-    let total = |scores: &Vec<i64>| scores.iter().sum::<i64>();
-    let most = scores.iter().map(|(_, scores)| total(scores)).max().unwrap_or(0);
-    let best: Vec<u32> = scores.iter().filter(|(_, scores)| total(scores) == most).map(|(slot, _)| *slot).collect();
-    Ok(Chosen { slot: best[seed % best.len()], looked_at, rejections, scores, state })
+    let scores = score(cycle, &mut state, feasible);
+    let most = scores.totals.iter().copied().max().unwrap_or(0);
+    let best = || scores.nodes.iter().zip(&scores.totals).filter(|(_, total)| **total == most).map(|(slot, _)| *slot);
+    // There is one at least.
+    let slot = best().nth(seed % best().count().max(1)).unwrap_or_default();
+    Ok(Chosen { slot, looked_at, rejections, scores, state })
 }
 
 /// The nodes that come through all filters, and how many were looked at.
@@ -235,24 +245,26 @@ fn find(cycle: &Cycle<'_>, unfit: &mut Unfit, only: Option<(Vec<u64>, usize)>, s
     (feasible, looked_at)
 }
 
-/// The weighted scores of each node, by plugin. One node alone needs none.
-fn score(cycle: &Cycle<'_>, state: &mut State, nodes: &[u32]) -> Vec<(u32, Vec<i64>)> {
-    if let [only] = nodes {
-        return vec![(*only, Vec::new())];
+/// The weighted scores of the nodes. One node alone needs none.
+fn score(cycle: &Cycle<'_>, state: &mut State, nodes: Vec<u32>) -> Scores {
+    let mut scores = Scores { totals: vec![0; nodes.len()], nodes, by_plugin: Vec::new() };
+    if scores.nodes.len() == 1 {
+        return scores;
     }
-    let mut all: Vec<(u32, Vec<i64>)> = nodes.iter().map(|slot| (*slot, vec![0; PLUGINS.len()])).collect();
     for (number, ((plugin, _), weight)) in PLUGINS.iter().zip(cycle.profile.weights()).enumerate() {
-        if weight == 0 || !plugin.before_score(cycle, state, nodes) {
+        if weight == 0 || !plugin.before_score(cycle, state, &scores.nodes) {
             continue;
         }
         let of = |slot: &u32| plugin.score(cycle, state, cycle.cache.node(*slot));
-        let mut scores: Vec<i64> = nodes.iter().map(of).collect();
-        plugin.normalize(state, nodes, &mut scores);
-        for ((_, own), score) in all.iter_mut().zip(scores) {
-            own[number] = score * weight;
+        let mut own: Vec<i64> = scores.nodes.iter().map(of).collect();
+        plugin.normalize(state, &scores.nodes, &mut own);
+        for (total, score) in scores.totals.iter_mut().zip(&mut own) {
+            *score *= weight;
+            *total += *score;
         }
+        scores.by_plugin.push((number, own));
     }
-    all
+    scores
 }
 
 /// A cycle of a pod that has wants; `None` for one that has a node.

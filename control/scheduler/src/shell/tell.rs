@@ -107,7 +107,7 @@ impl Writer {
             // It is gone, or another pod of that name has taken its place.
             Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
             Err(error) => {
-                tracing::warn!(pod = %key, error = corten_base::chain(&error), "a pod was not told why it waits")
+                tracing::warn!(pod = %key, error = corten_base::chain(&error), "a pod was not told why it waits");
             }
             Ok(_) => {}
         }
