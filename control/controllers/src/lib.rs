@@ -5,15 +5,19 @@
 
 mod account_secrets;
 mod amounts;
+mod changes;
 mod claims;
 mod cluster_roles;
 mod context;
+mod cron_job;
 mod daemon_set;
 mod deployment;
 mod endpoint_slices;
 mod endpoints;
+mod finished_jobs;
 mod garbage;
 mod history;
+mod job;
 mod lost_pods;
 mod namespaces;
 mod node_lifecycle;
@@ -62,6 +66,9 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("replication", |cx| replicas::controllers(cx).boxed()),
     ("statefulset", |cx| stateful_set::run(cx).boxed()),
     ("daemonset", |cx| daemon_set::run(cx).boxed()),
+    ("job", |cx| job::run(cx).boxed()),
+    ("cronjob", |cx| cron_job::run(cx).boxed()),
+    ("ttl-after-finished", |cx| finished_jobs::run(cx).boxed()),
     ("endpointslice", |cx| endpoint_slices::run(cx).boxed()),
     ("endpoints", |cx| endpoints::run(cx).boxed()),
     ("namespace", |cx| namespaces::run(cx).boxed()),

@@ -1,6 +1,7 @@
 //! The control plane as a whole, on hollow nodes: what deployments, namespaces, nodes and owners promise.
 
 mod garbage;
+mod jobs;
 mod namespaces;
 mod nodes;
 mod objects;

@@ -1,8 +1,7 @@
 //! CronJobs: jobs on a schedule.
 
-mod schedule;
-
 use corten_api::api::batch::v1::{CronJob, CronJobSpec, CronJobStatus};
+use corten_api::cron::{self, Schedule};
 use corten_api::field::FieldErrors;
 use corten_api::names::Names;
 use corten_api::status::Status;
@@ -140,7 +139,7 @@ fn validate_spec(spec: &CronJobSpec, old: Option<&CronJobSpec>, errs: &mut Field
 
 fn validate_schedule(spec: &CronJobSpec, old: Option<&CronJobSpec>, errs: &mut FieldErrors) {
     let (path, text) = ("spec.schedule", &spec.schedule);
-    if let Err(why) = schedule::check(text) {
+    if let Err(why) = Schedule::parse(text) {
         errs.invalid(path, text, why);
     }
     // Schedules that named a zone before there was a field for it may stay.
@@ -161,7 +160,7 @@ fn validate_time_zone(zone: &str, errs: &mut FieldErrors) {
         let why = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         errs.invalid(path, zone, why);
     }
-    if zone != "Local" && !schedule::is_zone(zone) {
+    if zone != "Local" && cron::zone(zone).is_none() {
         errs.invalid(path, zone, format!("unknown time zone {zone}"));
     }
 }

@@ -5,34 +5,34 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use corten_api::names::Names;
 use corten_api::status::Status;
-use corten_kinds::AnyKind;
-use corten_store::Snapshot;
 use serde_json::{Value, json};
 
+use super::{Attempt, Plugin, is};
 use crate::authenticate::SECRET_TYPE;
-use crate::server::Server;
-use crate::storage;
 use crate::tokens::Bound;
 
 const ACCOUNT: &str = "kubernetes.io/service-account.name";
 const UID: &str = "kubernetes.io/service-account.uid";
 
-/// Fills in a new secret of that type if its account is there. Any other object is left alone.
-pub(crate) fn fill(
-    server: &Server,
-    snapshot: &Snapshot,
-    kind: &dyn AnyKind,
-    namespace: Option<&str>,
-    secret: &mut Value,
-) -> Result<(), Status> {
-    let (names, namespace) = (kind.names(), namespace.unwrap_or_default());
-    if !names.group.is_empty() || names.kind != "Secret" || secret["type"] != SECRET_TYPE {
-        return Ok(());
+pub(super) struct LegacyTokens;
+
+impl Plugin for LegacyTokens {
+    fn changes(&self, names: &Names) -> bool {
+        is(names, "", "Secret")
     }
+
+    fn admit(&self, write: &Attempt<'_>, secret: &mut Value) -> Result<(), Status> {
+        if write.old.is_none() && secret["type"] == SECRET_TYPE { fill(write, secret) } else { Ok(()) }
+    }
+}
+
+/// Fills in a new secret of that type if its account is there.
+fn fill(write: &Attempt<'_>, secret: &mut Value) -> Result<(), Status> {
+    let namespace = write.namespace.unwrap_or_default();
     let Some(name) = secret["metadata"]["annotations"][ACCOUNT].as_str().map(str::to_owned) else { return Ok(()) };
-    let Some(entry) = snapshot.get(&storage::key("serviceaccounts", Some(namespace), &name)) else { return Ok(()) };
-    let account = storage::decode(entry)?;
+    let Some(account) = write.find("serviceaccounts", Some(namespace), &name)? else { return Ok(()) };
     let uid = account["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
     let given = secret["metadata"]["annotations"][UID].as_str().unwrap_or_default();
     if !given.is_empty() && given != uid {
@@ -40,12 +40,13 @@ pub(crate) fn fill(
     }
     let own = secret["metadata"]["name"].as_str().unwrap_or_default();
     let bound = Bound { name, uid: uid.clone() };
-    let token = server.tokens().issue_legacy(namespace, own, &bound).map_err(Status::internal)?;
+    let token = write.server.tokens().issue_legacy(namespace, own, &bound).map_err(Status::internal)?;
     secret["metadata"]["annotations"][UID] = uid.into();
     if !secret["data"].is_object() {
         secret["data"] = json!({});
     }
-    for (key, value) in [("ca.crt", server.config().pki.ca_pem()), ("namespace", namespace), ("token", token.as_str())]
+    for (key, value) in
+        [("ca.crt", write.server.config().pki.ca_pem()), ("namespace", namespace), ("token", token.as_str())]
     {
         secret["data"][key] = STANDARD.encode(value).into();
     }
