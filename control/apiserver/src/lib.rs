@@ -14,6 +14,7 @@ mod bootstrap;
 mod canonical;
 mod components;
 mod discovery;
+mod documents;
 mod eviction;
 mod filter;
 mod health;
