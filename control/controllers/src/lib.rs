@@ -9,6 +9,8 @@ mod cluster_roles;
 mod context;
 mod cron_job;
 mod deployment;
+mod disruption;
+mod ended_pods;
 mod endpoint_slices;
 mod endpoints;
 mod finished_jobs;
@@ -25,6 +27,7 @@ mod root_ca;
 mod service_accounts;
 mod services;
 mod storage_protection;
+mod taint_eviction;
 
 use std::net::Ipv4Addr;
 
@@ -58,6 +61,7 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("job", |cx| job::run(cx).boxed()),
     ("cronjob", |cx| cron_job::run(cx).boxed()),
     ("ttl-after-finished", |cx| finished_jobs::run(cx).boxed()),
+    ("disruption", |cx| disruption::run(cx).boxed()),
     ("endpointslice", |cx| endpoint_slices::run(cx).boxed()),
     ("endpoints", |cx| endpoints::run(cx).boxed()),
     ("namespace", |cx| namespaces::run(cx).boxed()),
@@ -67,7 +71,9 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("clusterrole-aggregation", |cx| cluster_roles::run(cx).boxed()),
     ("garbage-collector", |cx| garbage::run(cx).boxed()),
     ("pod-garbage-collector", |cx| lost_pods::run(cx).boxed()),
+    ("ended-pods", |cx| ended_pods::run(cx).boxed()),
     ("node-lifecycle", |cx| node_lifecycle::run(cx).boxed()),
+    ("taint-eviction", |cx| taint_eviction::run(cx).boxed()),
     ("persistentvolumeclaim-protection", |cx| storage_protection::claims(cx).boxed()),
     ("persistentvolume-protection", |cx| storage_protection::volumes(cx).boxed()),
     ("volumeattributesclass-protection", |cx| storage_protection::classes(cx).boxed()),
