@@ -17,7 +17,7 @@ pub(crate) async fn run(cx: Context) {
     let jobs = cx.informers.of::<Job>();
     let queue = cx.queue.clone();
     jobs.on_change(move |_, new| {
-        new.filter(|job| expiry(job).is_some()).into_iter().for_each(|job| queue.add(Key::of(job)))
+        new.filter(|job| expiry(job).is_some()).into_iter().for_each(|job| queue.add(Key::of(job)));
     });
     jobs.synced().await;
     cx.work(2, move |cx, key| sync(cx, jobs.clone(), key)).await;

@@ -4,10 +4,13 @@
 //! only list of all.
 
 mod account_secrets;
+mod amounts;
 mod changes;
+mod claims;
 mod cluster_roles;
 mod context;
 mod cron_job;
+mod daemon_set;
 mod deployment;
 mod disruption;
 mod ended_pods;
@@ -15,17 +18,22 @@ mod endpoint_slices;
 mod endpoints;
 mod finished_jobs;
 mod garbage;
+mod history;
 mod job;
 mod lost_pods;
 mod namespaces;
 mod node_lifecycle;
 mod node_ranges;
+mod own_pods;
 mod owners;
 mod pods;
-mod replica_set;
+mod replicas;
+mod retries;
 mod root_ca;
 mod service_accounts;
 mod services;
+mod stateful_set;
+mod statuses;
 mod storage_protection;
 mod taint_eviction;
 
@@ -57,7 +65,10 @@ type Controller = fn(Context) -> BoxFuture<'static, ()>;
 
 const CONTROLLERS: &[(&str, Controller)] = &[
     ("deployment", |cx| deployment::run(cx).boxed()),
-    ("replicaset", |cx| replica_set::run(cx).boxed()),
+    ("replicaset", |cx| replicas::sets(cx).boxed()),
+    ("replication", |cx| replicas::controllers(cx).boxed()),
+    ("statefulset", |cx| stateful_set::run(cx).boxed()),
+    ("daemonset", |cx| daemon_set::run(cx).boxed()),
     ("job", |cx| job::run(cx).boxed()),
     ("cronjob", |cx| cron_job::run(cx).boxed()),
     ("ttl-after-finished", |cx| finished_jobs::run(cx).boxed()),

@@ -30,8 +30,3 @@ pub(crate) fn reference<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerRefere
 pub(crate) fn adoption<K: Resource<DynamicType = ()>>(owner: &K, uid: Option<&String>) -> Value {
     json!({"metadata": {"uid": uid, "ownerReferences": [reference(owner)]}})
 }
-
-/// A strategic patch that takes the owner away from the object with this UID.
-pub(crate) fn release(owner: &ObjectMeta, uid: Option<&String>) -> Value {
-    json!({"metadata": {"uid": uid, "ownerReferences": [{"$patch": "delete", "uid": owner.uid}]}})
-}

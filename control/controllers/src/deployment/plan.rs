@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corten_api::IntOrString;
 use corten_api::api::apps::v1::{Deployment, DeploymentSpec, ReplicaSet, ReplicaSetSpec};
 use corten_api::api::core::v1::{Pod, PodTemplateSpec};
 use corten_api::meta::{LabelSelector, ObjectMeta};
@@ -14,8 +13,8 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::status;
-use crate::owners;
 use crate::pods::{has_ended, is_active};
+use crate::{amounts, history, owners};
 
 pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
 const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
@@ -139,17 +138,8 @@ fn is_recreate(spec: &DeploymentSpec) -> bool {
 fn bounds(spec: &DeploymentSpec, replicas: i32) -> (i32, i32) {
     let rolling = spec.strategy.as_ref().and_then(|strategy| strategy.rolling_update.as_ref());
     let Some(rolling) = rolling else { return (0, 0) };
-    let amount = |value: Option<&IntOrString>, up: bool| match value {
-        Some(IntOrString::Int(number)) => *number,
-        Some(IntOrString::String(text)) => {
-            let percent: i32 = text.trim_end_matches('%').parse().unwrap_or(0);
-            let product = percent.saturating_mul(replicas);
-            if up { product.saturating_add(99) / 100 } else { product / 100 }
-        }
-        None => 0,
-    };
-    let surge = amount(rolling.max_surge.as_ref(), true);
-    let unavailable = amount(rolling.max_unavailable.as_ref(), false).min(replicas);
+    let surge = amounts::of(replicas, rolling.max_surge.as_ref(), true);
+    let unavailable = amounts::of(replicas, rolling.max_unavailable.as_ref(), false).min(replicas);
     if surge == 0 && unavailable == 0 { (0, 1) } else { (surge, unavailable) }
 }
 
@@ -169,20 +159,6 @@ fn without_hash(mut template: PodTemplateSpec) -> PodTemplateSpec {
         meta.labels = None;
     }
     template
-}
-
-/// A short name for a template. Same alphabet as upstream's; the value is ours.
-fn hash(template: &PodTemplateSpec, collisions: i32) -> String {
-    const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    let text = serde_json::to_string(template).unwrap_or_default();
-    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    let mut hash = text.as_bytes().iter().chain(&collisions.to_le_bytes()).fold(0xcbf2_9ce4_8422_2325, fnv);
-    let mut letters = String::with_capacity(10);
-    for _ in 0..10 {
-        letters.push(char::from(LETTERS[usize::try_from(hash % LETTERS.len() as u64).unwrap_or(0)]));
-        hash /= LETTERS.len() as u64;
-    }
-    letters
 }
 
 /// The wanted number changed while a rollout may be under way.
@@ -315,7 +291,7 @@ fn roll(rollout: &Rollout<'_>, now: Timestamp, ops: &mut Vec<Op>) {
 fn create(rollout: &Rollout<'_>, size: i32, _now: Timestamp, ops: &mut Vec<Op>) {
     let deployment = rollout.deployment;
     let collisions = deployment.status.as_ref().and_then(|status| status.collision_count).unwrap_or(0);
-    let hash = hash(&rollout.spec.template, collisions);
+    let hash = history::hash(&rollout.spec.template, collisions);
     let number = rollout.old.iter().map(|set| revision(set)).max().unwrap_or(0) + 1;
     let mut template = rollout.spec.template.clone();
     let labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();

@@ -29,6 +29,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
+use crate::claims::{self, Claims};
 use crate::context::{Context, Error, or_gone};
 use crate::{changes, owners};
 use backoff::Backoff;
@@ -176,43 +177,11 @@ async fn act(
 
 /// The pods of a job: takes in those without an owner that it selects, and lets go of those that it no longer does.
 async fn claim(cx: &Context, job: &Job, pods: &Informer<Pod>, writes: &mut Writes) -> Result<Vec<Arc<Pod>>, Error> {
-    let namespace = job.namespace().unwrap_or_default();
-    let api: Api<Pod> = Api::namespaced(cx.client.clone(), &namespace);
-    let deleted = job.metadata.deletion_timestamp.is_some();
-    let mut own = Vec::new();
-    for pod in pods.list_in(&namespace) {
-        let ours = owners::is_controlled_by(&pod.metadata, &job.metadata);
-        let free = owners::controller(&pod.metadata).is_none() && crate::pods::is_active(&pod);
-        if !(ours || free) {
-            continue;
-        }
-        let uid = pod.metadata.uid.as_ref();
-        let patch = match (ours, selects(job, &pod)) {
-            (true, true) => {
-                own.push(pod);
-                continue;
-            }
-            (true, false) if !deleted => {
-                let mut patch = owners::release(&job.metadata, uid);
-                patch["metadata"]["$deleteFromPrimitiveList/finalizers"] = json!([FINALIZER]);
-                patch
-            }
-            (false, true) if !deleted => {
-                let mut patch = owners::adoption(job, uid);
-                patch["metadata"]["finalizers"] = json!([FINALIZER]);
-                patch
-            }
-            _ => continue,
-        };
-        let patched = api.patch(&pod.name_any(), &PatchParams::default(), &Patch::Strategic(patch)).await;
-        if let Some(patched) = or_gone(patched)? {
-            writes.note(pods, &patched);
-            if !ours {
-                own.push(Arc::new(patched));
-            }
-        }
-    }
-    Ok(own)
+    let selector = job.spec.as_ref().and_then(|spec| spec.selector.as_ref()).map(Labels::from_selector);
+    let Some(Ok(selector)) = selector else { return Ok(Vec::new()) };
+    let claims = Claims::of(&job.metadata, &selector, &pods.list_in(&job.namespace().unwrap_or_default()));
+    claims::settle(cx, job, &claims, &[FINALIZER], pods, writes).await?;
+    Ok(claims.own)
 }
 
 /// Writes a status over the one that was looked at.

@@ -10,4 +10,5 @@ mod objects;
 mod permissions;
 mod rollouts;
 mod scheduling;
+mod sets;
 mod storage;
