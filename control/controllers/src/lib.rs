@@ -12,6 +12,8 @@ mod context;
 mod cron_job;
 mod daemon_set;
 mod deployment;
+mod disruption;
+mod ended_pods;
 mod endpoint_mirrors;
 mod endpoint_slices;
 mod endpoints;
@@ -34,6 +36,7 @@ mod services;
 mod stateful_set;
 mod statuses;
 mod storage_protection;
+mod taint_eviction;
 
 use std::net::Ipv4Addr;
 
@@ -70,6 +73,7 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("job", |cx| job::run(cx).boxed()),
     ("cronjob", |cx| cron_job::run(cx).boxed()),
     ("ttl-after-finished", |cx| finished_jobs::run(cx).boxed()),
+    ("disruption", |cx| disruption::run(cx).boxed()),
     ("endpointslice", |cx| endpoint_slices::run(cx).boxed()),
     ("endpointslicemirroring", |cx| endpoint_mirrors::run(cx).boxed()),
     ("endpoints", |cx| endpoints::run(cx).boxed()),
@@ -80,7 +84,9 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("clusterrole-aggregation", |cx| cluster_roles::run(cx).boxed()),
     ("garbage-collector", |cx| garbage::run(cx).boxed()),
     ("pod-garbage-collector", |cx| lost_pods::run(cx).boxed()),
+    ("ended-pods", |cx| ended_pods::run(cx).boxed()),
     ("node-lifecycle", |cx| node_lifecycle::run(cx).boxed()),
+    ("taint-eviction", |cx| taint_eviction::run(cx).boxed()),
     ("persistentvolumeclaim-protection", |cx| storage_protection::claims(cx).boxed()),
     ("persistentvolume-protection", |cx| storage_protection::volumes(cx).boxed()),
     ("volumeattributesclass-protection", |cx| storage_protection::classes(cx).boxed()),
