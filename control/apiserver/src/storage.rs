@@ -33,42 +33,42 @@ pub(crate) fn claim_key(claim: &str) -> Bytes {
 
 /// Canonical JSON of an object, and where the store is to stamp the digits of its resourceVersion.
 pub(crate) fn encode(object: &Value) -> Result<(Bytes, u32), Status> {
-    const STAMP: &str = "\"metadata\":{\"resourceVersion\":\"";
-    let mut text = String::with_capacity(1024);
-    text.push('{');
+    const STAMP: &[u8] = b"\"metadata\":{\"resourceVersion\":\"";
+    let mut text = Vec::with_capacity(4096);
+    text.push(b'{');
     for field in ["apiVersion", "kind"] {
-        push(&mut text, field, &object[field]);
+        push(&mut text, field, &object[field])?;
+        text.push(b',');
     }
-    text.push_str(STAMP);
+    text.extend_from_slice(STAMP);
     let offset = text.len();
-    text.push('"');
+    text.push(b'"');
     let empty = Map::new();
     for (name, value) in object["metadata"].as_object().unwrap_or(&empty) {
         if name != "resourceVersion" {
-            text.push(',');
-            push(&mut text, name, value);
-            text.pop();
+            text.push(b',');
+            push(&mut text, name, value)?;
         }
     }
-    text.push('}');
+    text.push(b'}');
     for (name, value) in object.as_object().unwrap_or(&empty) {
         if !["apiVersion", "kind", "metadata"].contains(&name.as_str()) {
-            text.push(',');
-            push(&mut text, name, value);
-            text.pop();
+            text.push(b',');
+            push(&mut text, name, value)?;
         }
     }
-    text.push('}');
+    text.push(b'}');
+    // It stays for as long as the object does: no more than it needs.
+    text.shrink_to_fit();
     let offset = u32::try_from(offset).map_err(Status::internal)?;
     Ok((Bytes::from(text), offset))
 }
 
-/// Appends `"name":value,`.
-fn push(text: &mut String, name: &str, value: &Value) {
-    text.push_str(&Value::from(name).to_string());
-    text.push(':');
-    text.push_str(&value.to_string());
-    text.push(',');
+/// Appends `"name":value`.
+fn push(text: &mut Vec<u8>, name: &str, value: &Value) -> Result<(), Status> {
+    serde_json::to_writer(&mut *text, name).map_err(Status::internal)?;
+    text.push(b':');
+    serde_json::to_writer(&mut *text, value).map_err(Status::internal)
 }
 
 /// The bytes of an object as if it were stored with this resourceVersion: what a dry run shows.

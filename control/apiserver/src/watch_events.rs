@@ -4,9 +4,11 @@
 //! who watch, as long as they are near each other.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use corten_api::names::Names;
@@ -26,6 +28,10 @@ use crate::{objects, storage, table};
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 /// So many bytes are sent at a time, or what there is.
 const PIECE: usize = 32 << 10;
+/// What a piece costs the processor on its way to a client, generously.
+const PIECE_COSTS: Duration = Duration::from_micros(50);
+/// Nobody is kept waiting for longer.
+const MOST_APART: Duration = Duration::from_millis(20);
 
 /// What was made of recent changes.
 pub(crate) struct Made {
@@ -33,11 +39,25 @@ pub(crate) struct Made {
     /// Watches that want forms. When the last has gone, so do they.
     users: AtomicUsize,
     facts: Recent<&'static Names, Arc<Facts>>,
+    /// Watches by where their objects are stored.
+    watches: Mutex<HashMap<&'static str, Arc<AtomicUsize>>>,
 }
 
 impl Default for Made {
     fn default() -> Self {
-        Self { forms: Recent::new(4 << 20), users: AtomicUsize::new(0), facts: Recent::new(1 << 20) }
+        Self {
+            forms: Recent::new(4 << 20),
+            users: AtomicUsize::new(0),
+            facts: Recent::new(1 << 20),
+            watches: Mutex::default(),
+        }
+    }
+}
+
+impl Made {
+    fn watches(&self, storage: &'static str) -> Arc<AtomicUsize> {
+        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(watches.entry(storage).or_default())
     }
 }
 
@@ -67,6 +87,8 @@ pub(crate) struct Events {
     include: Option<String>,
     /// Counts what is sent.
     sent: Arc<AtomicU64>,
+    /// Watches on the same kind, this one included.
+    watches: Arc<AtomicUsize>,
     /// Whether the columns of a table have been sent.
     headed: bool,
     buffer: BytesMut,
@@ -74,6 +96,7 @@ pub(crate) struct Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
+        self.watches.fetch_sub(1, Ordering::Relaxed);
         let made = self.server.recent();
         if !self.is_plain() && made.users.fetch_sub(1, Ordering::Relaxed) == 1 {
             made.forms.clear();
@@ -89,9 +112,11 @@ impl Events {
             form,
             include: include.map(str::to_owned),
             sent: server.metrics().watch_events(target.kind.names()),
+            watches: server.recent().watches(target.kind.storage()),
             headed: false,
             buffer: BytesMut::new(),
         };
+        events.watches.fetch_add(1, Ordering::Relaxed);
         if !events.is_plain() {
             server.recent().users.fetch_add(1, Ordering::Relaxed);
         }
@@ -101,6 +126,19 @@ impl Events {
     /// Whether there is enough to be sent.
     pub(crate) fn is_full(&self) -> bool {
         self.buffer.len() >= PIECE
+    }
+
+    /// Whether there is nothing to be sent.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// Least time between two pieces of a watch. A piece has its price however little is in it, and all who watch the
+    /// same objects are woken together: while they are many, each sends what gathers while the others send.
+    pub(crate) fn apart(&self) -> Duration {
+        PIECE_COSTS
+            .saturating_mul(u32::try_from(self.watches.load(Ordering::Relaxed)).unwrap_or(u32::MAX))
+            .min(MOST_APART)
     }
 
     /// What has been written.

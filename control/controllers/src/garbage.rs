@@ -6,7 +6,7 @@
 //! Spec: <https://kubernetes.io/docs/concepts/architecture/garbage-collection/>
 //! Invariant: an owner is gone only if the API says so now, not if the graph lacks it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use corten_api::meta::{ObjectMeta, OwnerReference};
@@ -23,12 +23,25 @@ use crate::context::{Context, Error, or_gone};
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
+/// Owners that are remembered to be gone.
+const MOST_GONE: usize = 500;
+/// Objects that are collected at a time, as upstream.
+const WORKERS: usize = 20;
+
+/// A kind of objects that are collected.
+#[derive(Debug)]
+struct Kind {
+    resource: ApiResource,
+    namespaced: bool,
+}
+
+/// Kinds by group, version and name, each under the version in which it is watched and all others.
+type Kinds = Arc<HashMap<GroupVersionKind, Arc<Kind>>>;
 
 /// An object as the graph knows it.
 #[derive(Clone, Debug)]
 struct Node {
-    resource: ApiResource,
-    namespaced: bool,
+    kind: Arc<Kind>,
     namespace: String,
     name: String,
     owners: Vec<OwnerReference>,
@@ -36,11 +49,19 @@ struct Node {
     deleting: bool,
 }
 
+impl Node {
+    fn waits_for_dependents(&self) -> bool {
+        self.deleting && self.finalizers.iter().any(|own| own == FOREGROUND)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Graph {
     nodes: HashMap<String, Node>,
     /// UIDs of the objects that name this UID as owner.
     dependents: HashMap<String, HashSet<String>>,
+    /// The last owners that the API said are gone: a UID never comes back.
+    gone: VecDeque<String>,
 }
 
 impl Graph {
@@ -68,6 +89,14 @@ impl Graph {
         }
     }
 
+    /// Remembers an owner that is gone; all its dependents ask for it next.
+    fn remember_gone(&mut self, uid: &str) {
+        if self.gone.len() == MOST_GONE {
+            self.gone.pop_front();
+        }
+        self.gone.push_back(uid.to_owned());
+    }
+
     fn dependents_of(&self, uid: &str) -> Vec<(String, Node)> {
         let uids = self.dependents.get(uid).into_iter().flatten();
         uids.filter_map(|uid| Some((uid.clone(), self.nodes.get(uid)?.clone()))).collect()
@@ -78,9 +107,9 @@ type Shared = Arc<Mutex<Graph>>;
 
 pub(crate) async fn run(cx: Context) {
     let graph = Shared::default();
-    let resources = loop {
+    let (watched, kinds) = loop {
         match discover(&cx).await {
-            Ok(resources) => break resources,
+            Ok(found) => break found,
             Err(error) => {
                 tracing::warn!(%error, "cannot tell what there is to collect; asking again");
                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -88,29 +117,40 @@ pub(crate) async fn run(cx: Context) {
         }
     };
     let mut watches = tokio::task::JoinSet::new();
-    for (resource, namespaced) in resources {
-        watches.spawn(watch(cx.clone(), Arc::clone(&graph), resource, namespaced));
+    for kind in watched {
+        watches.spawn(watch(cx.clone(), Arc::clone(&graph), kind));
     }
-    cx.work(2, move |cx, key| collect(cx, Arc::clone(&graph), key.name)).await;
+    cx.work(WORKERS, move |cx, key| collect(cx, Arc::clone(&graph), Arc::clone(&kinds), key.name)).await;
 }
 
-/// Every kind that can be watched and deleted. Events own nothing and are owned by nobody, and there are many.
-async fn discover(cx: &Context) -> Result<Vec<(ApiResource, bool)>, Error> {
+/// Every kind that can be watched and deleted, once; and all names under which owners may be spoken of. Events own
+/// nothing and are owned by nobody, and there are many.
+async fn discover(cx: &Context) -> Result<(Vec<Arc<Kind>>, Kinds), Error> {
     let discovery = kube::Discovery::new(cx.client.clone()).run().await?;
-    let mut resources = Vec::new();
+    let (mut watched, mut kinds) = (Vec::new(), HashMap::new());
     for group in discovery.groups() {
-        for (resource, capabilities) in group.recommended_resources() {
-            let supports = |verb: &str| capabilities.operations.iter().any(|own| own == verb);
-            if supports("watch") && supports("delete") && resource.kind != "Event" {
-                resources.push((resource, capabilities.scope == Scope::Namespaced));
+        let recommended: Vec<ApiResource> = group.recommended_resources().into_iter().map(|(own, _)| own).collect();
+        for version in group.versions() {
+            for (resource, capabilities) in group.versioned_resources(version) {
+                let supports = |verb: &str| capabilities.operations.iter().any(|own| own == verb);
+                let name = GroupVersionKind::gvk(&resource.group, &resource.version, &resource.kind);
+                let watches = supports("watch") && supports("delete") && resource.kind != "Event";
+                let watches = watches && recommended.contains(&resource);
+                let kind = Arc::new(Kind { namespaced: capabilities.scope == Scope::Namespaced, resource });
+                if watches {
+                    watched.push(Arc::clone(&kind));
+                }
+                if supports("get") {
+                    kinds.insert(name, kind);
+                }
             }
         }
     }
-    Ok(resources)
+    Ok((watched, Arc::new(kinds)))
 }
 
-async fn watch(cx: Context, graph: Shared, resource: ApiResource, namespaced: bool) {
-    let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(cx.client.clone(), &resource);
+async fn watch(cx: Context, graph: Shared, kind: Arc<Kind>) {
+    let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(cx.client.clone(), &kind.resource);
     let mut events = Box::pin(watcher::watcher(api, watcher::Config::default()).default_backoff());
     let mut listed: HashSet<String> = HashSet::new();
     loop {
@@ -120,31 +160,32 @@ async fn watch(cx: Context, graph: Shared, resource: ApiResource, namespaced: bo
         };
         match event {
             None => return,
-            Some(Err(error)) => tracing::debug!(kind = resource.kind, %error, "a watch of the garbage collector broke"),
+            Some(Err(error)) => {
+                tracing::debug!(kind = kind.resource.kind, %error, "a watch of the garbage collector broke")
+            }
             Some(Ok(Event::Init)) => listed.clear(),
             Some(Ok(Event::InitApply(object))) => {
                 listed.extend(object.metadata.uid.clone());
-                seen(&cx, &graph, &resource, namespaced, &object.metadata);
+                seen(&cx, &graph, &kind, &object.metadata);
             }
             Some(Ok(Event::InitDone)) => {
                 let stale: Vec<String> = {
                     let graph = graph.lock().unwrap_or_else(PoisonError::into_inner);
-                    let of_kind = graph.nodes.iter().filter(|(_, node)| node.resource == resource);
+                    let of_kind = graph.nodes.iter().filter(|(_, node)| Arc::ptr_eq(&node.kind, &kind));
                     of_kind.map(|(uid, _)| uid.clone()).filter(|uid| !listed.contains(uid)).collect()
                 };
                 stale.iter().for_each(|uid| gone(&cx, &graph, uid));
             }
-            Some(Ok(Event::Apply(object))) => seen(&cx, &graph, &resource, namespaced, &object.metadata),
+            Some(Ok(Event::Apply(object))) => seen(&cx, &graph, &kind, &object.metadata),
             Some(Ok(Event::Delete(object))) => gone(&cx, &graph, &object.metadata.uid.unwrap_or_default()),
         }
     }
 }
 
-fn seen(cx: &Context, graph: &Shared, resource: &ApiResource, namespaced: bool, meta: &ObjectMeta) {
+fn seen(cx: &Context, graph: &Shared, kind: &Arc<Kind>, meta: &ObjectMeta) {
     let Some(uid) = meta.uid.clone() else { return };
     let node = Node {
-        resource: resource.clone(),
-        namespaced,
+        kind: Arc::clone(kind),
         namespace: meta.namespace.clone().unwrap_or_default(),
         name: meta.name.clone().unwrap_or_default(),
         owners: meta.owner_references.clone().unwrap_or_default(),
@@ -152,10 +193,14 @@ fn seen(cx: &Context, graph: &Shared, resource: &ApiResource, namespaced: bool, 
         deleting: meta.deletion_timestamp.is_some(),
     };
     let work = !node.owners.is_empty() || node.deleting;
-    graph.lock().unwrap_or_else(PoisonError::into_inner).set(uid.clone(), node);
-    if work {
-        cx.queue.add(Key::new("", uid));
-    }
+    let mut graph = graph.lock().unwrap_or_else(PoisonError::into_inner);
+    // Owners that were let go may wait for nothing else.
+    let before = graph.nodes.get(&uid).map(|node| node.owners.clone()).unwrap_or_default();
+    let released = before.into_iter().filter(|owner| !node.owners.contains(owner)).map(|owner| owner.uid);
+    let released: Vec<String> = released.collect();
+    graph.set(uid.clone(), node);
+    drop(graph);
+    released.into_iter().chain(work.then_some(uid)).for_each(|uid| cx.queue.add(Key::new("", uid)));
 }
 
 fn gone(cx: &Context, graph: &Shared, uid: &str) {
@@ -172,15 +217,19 @@ fn gone(cx: &Context, graph: &Shared, uid: &str) {
     dependents.into_iter().chain(owners).for_each(|uid| cx.queue.add(Key::new("", uid)));
 }
 
-fn api(cx: &Context, node: &Node) -> Api<DynamicObject> {
-    if node.namespaced {
-        Api::namespaced_with(cx.client.clone(), &node.namespace, &node.resource)
+fn api(cx: &Context, kind: &Kind, namespace: &str) -> Api<DynamicObject> {
+    if kind.namespaced {
+        Api::namespaced_with(cx.client.clone(), namespace, &kind.resource)
     } else {
-        Api::all_with(cx.client.clone(), &node.resource)
+        Api::all_with(cx.client.clone(), &kind.resource)
     }
 }
 
-async fn collect(cx: Context, graph: Shared, uid: String) -> Result<Next, Error> {
+fn api_of(cx: &Context, node: &Node) -> Api<DynamicObject> {
+    api(cx, &node.kind, &node.namespace)
+}
+
+async fn collect(cx: Context, graph: Shared, kinds: Kinds, uid: String) -> Result<Next, Error> {
     let look = |uid: &str| {
         let graph = graph.lock().unwrap_or_else(PoisonError::into_inner);
         (graph.nodes.get(uid).cloned(), graph.dependents_of(uid))
@@ -191,10 +240,12 @@ async fn collect(cx: Context, graph: Shared, uid: String) -> Result<Next, Error>
     }
     let (mut solid, mut waiting, mut dangling) = (0, 0, Vec::new());
     for owner in &node.owners {
-        match look(&owner.uid).0 {
-            Some(known) if known.deleting && known.finalizers.iter().any(|own| own == FOREGROUND) => waiting += 1,
+        // An owner is in the namespace of its dependents, or in none.
+        let known = look(&owner.uid).0.filter(|known| !known.kind.namespaced || known.namespace == node.namespace);
+        match known {
+            Some(known) if known.waits_for_dependents() => waiting += 1,
             Some(_) => solid += 1,
-            None if exists(&cx, &node, owner).await? => solid += 1,
+            None if exists(&cx, &graph, &kinds, &node, owner).await? => solid += 1,
             None => dangling.push(owner.uid.clone()),
         }
     }
@@ -204,35 +255,58 @@ async fn collect(cx: Context, graph: Shared, uid: String) -> Result<Next, Error>
     if solid > 0 {
         let kept: Vec<&OwnerReference> = node.owners.iter().filter(|owner| !dangling.contains(&owner.uid)).collect();
         let patch = Patch::Merge(json!({"metadata": {"uid": uid, "ownerReferences": kept}}));
-        or_gone(api(&cx, &node).patch(&node.name, &PatchParams::default(), &patch).await)?;
+        or_gone(api_of(&cx, &node).patch(&node.name, &PatchParams::default(), &patch).await)?;
         return Ok(Next::Wait);
+    }
+    if waiting > 0 && dependents.iter().any(|(_, dependent)| dependent.waits_for_dependents()) {
+        // They wait for each other in a circle: this one no longer holds up its owners.
+        let freed: Vec<OwnerReference> = node.owners.iter().cloned().map(unblocking).collect();
+        let patch = Patch::Merge(json!({"metadata": {"uid": uid, "ownerReferences": freed}}));
+        or_gone(api_of(&cx, &node).patch(&node.name, &PatchParams::default(), &patch).await)?;
     }
     // An owner that waits for its dependents wants them, and theirs, gone before it.
     let params =
         if waiting > 0 && !dependents.is_empty() { DeleteParams::foreground() } else { DeleteParams::background() };
     let params =
         DeleteParams { preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }), ..params };
-    match or_gone(api(&cx, &node).delete(&node.name, &params).await) {
+    match or_gone(api_of(&cx, &node).delete(&node.name, &params).await) {
         // Another object of this name: the one meant is gone.
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(Next::Wait),
         result => Ok(result.map(|_| Next::Wait)?),
     }
 }
 
+/// A reference to an owner that need not wait.
+fn unblocking(owner: OwnerReference) -> OwnerReference {
+    OwnerReference { block_owner_deletion: Some(false), ..owner }
+}
+
 /// Whether an owner is there, asked of the API itself.
-async fn exists(cx: &Context, dependent: &Node, owner: &OwnerReference) -> Result<bool, Error> {
+async fn exists(
+    cx: &Context,
+    graph: &Shared,
+    kinds: &Kinds,
+    dependent: &Node,
+    owner: &OwnerReference,
+) -> Result<bool, Error> {
+    if graph.lock().unwrap_or_else(PoisonError::into_inner).gone.contains(&owner.uid) {
+        return Ok(false);
+    }
     let (group, version) = owner.api_version.split_once('/').unwrap_or(("", &owner.api_version));
-    let gvk = GroupVersionKind::gvk(group, version, &owner.kind);
-    let Ok((resource, capabilities)) = kube::discovery::pinned_kind(&cx.client, &gvk).await else {
+    let Some(kind) = kinds.get(&GroupVersionKind::gvk(group, version, &owner.kind)) else {
         // A kind that is not served is not known to be gone.
         return Ok(true);
     };
-    let api: Api<DynamicObject> = match capabilities.scope {
-        Scope::Namespaced => Api::namespaced_with(cx.client.clone(), &dependent.namespace, &resource),
-        Scope::Cluster => Api::all_with(cx.client.clone(), &resource),
-    };
-    let found = api.get_metadata_opt(&owner.name).await?;
-    Ok(found.is_some_and(|found| found.metadata.uid.as_ref() == Some(&owner.uid)))
+    if kind.namespaced && !dependent.kind.namespaced {
+        // In no namespace, or in any: nobody can tell which object was meant, so nothing is deleted for it.
+        return Ok(true);
+    }
+    let found = api(cx, kind, &dependent.namespace).get_metadata_opt(&owner.name).await?;
+    let there = found.is_some_and(|found| found.metadata.uid.as_ref() == Some(&owner.uid));
+    if !there {
+        graph.lock().unwrap_or_else(PoisonError::into_inner).remember_gone(&owner.uid);
+    }
+    Ok(there)
 }
 
 /// Does what the finalizers of a deleted object wait for.
@@ -242,7 +316,7 @@ async fn finish(cx: &Context, uid: &str, node: &Node, dependents: Vec<(String, N
         for (dependent_uid, dependent) in dependents {
             let kept: Vec<&OwnerReference> = dependent.owners.iter().filter(|owner| owner.uid != uid).collect();
             let patch = Patch::Merge(json!({"metadata": {"uid": dependent_uid, "ownerReferences": kept}}));
-            or_gone(api(cx, &dependent).patch(&dependent.name, &PatchParams::default(), &patch).await)?;
+            or_gone(api_of(cx, &dependent).patch(&dependent.name, &PatchParams::default(), &patch).await)?;
         }
         return drop_finalizer(cx, uid, node, ORPHAN).await;
     }
@@ -265,6 +339,6 @@ async fn finish(cx: &Context, uid: &str, node: &Node, dependents: Vec<(String, N
 async fn drop_finalizer(cx: &Context, uid: &str, node: &Node, name: &str) -> Result<Next, Error> {
     let kept: Vec<&String> = node.finalizers.iter().filter(|own| *own != name).collect();
     let patch = Patch::Merge(json!({"metadata": {"uid": uid, "finalizers": kept}}));
-    or_gone(api(cx, node).patch(&node.name, &PatchParams::default(), &patch).await)?;
+    or_gone(api_of(cx, node).patch(&node.name, &PatchParams::default(), &patch).await)?;
     Ok(Next::Wait)
 }

@@ -17,6 +17,7 @@ mod lease;
 mod log;
 mod machine;
 mod model;
+mod pace;
 mod single;
 mod store;
 #[cfg(test)]

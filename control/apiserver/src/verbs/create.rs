@@ -43,8 +43,7 @@ pub(crate) async fn create_object(
     let mut object = object;
     let given = managed::take(&mut object);
     let generated = object["metadata"]["name"].as_str().is_none_or(str::is_empty);
-    let mut turn = None;
-    let mut lost = Status::modified(names, object["metadata"]["name"].as_str().unwrap_or_default());
+    let (mut turn, mut lost) = (None, None);
     // One more, which only takes its turn.
     for _ in 0..=ATTEMPTS {
         let object = prepared(server, kind, namespace, object.clone())?;
@@ -74,7 +73,7 @@ pub(crate) async fn create_object(
         managed::put(&mut object, managers);
         if is_there {
             if generated {
-                lost = Status::no_unique_name(names, &name);
+                lost = Some(Status::no_unique_name(names, &name));
                 continue;
             }
             return Err(Status::already_exists(names, &name));
@@ -97,13 +96,14 @@ pub(crate) async fn create_object(
         match storage::commit(server.store(), commit).await? {
             Committed::Done(Some(entry), _) => return Ok(entry.value),
             Committed::Done(None, _) => return Err(Status::internal("a created object has no entry")),
-            Committed::Changed if generated => lost = Status::no_unique_name(names, &name),
-            Committed::Charged => lost = admission::quota::raced(&charges),
+            Committed::Changed if generated => lost = Some(Status::no_unique_name(names, &name)),
+            Committed::Charged => lost = Some(admission::quota::raced(&charges)),
             Committed::Changed => return Err(Status::already_exists(names, &name)),
-            Committed::Claimed(claim) => lost = taken(kind, &name, &claim),
+            Committed::Claimed(claim) => lost = Some(taken(kind, &name, &claim)),
         }
     }
-    Err(lost)
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    Err(lost.unwrap_or_else(|| Status::modified(names, name)))
 }
 
 /// The refusal for a value that another object holds.

@@ -109,7 +109,7 @@ pub(crate) async fn change_object(
     let kind = target.kind;
     let (names, name) = (kind.names(), target.name.as_deref().unwrap_or_default());
     let key = storage::key(kind.storage(), target.namespace.as_deref(), name);
-    let (mut turn, mut lost) = (None, Status::modified(names, name));
+    let (mut turn, mut lost) = (None, None);
     for _ in 0..ATTEMPTS {
         let snapshot = server.store().snapshot();
         let Some(entry) = snapshot.get(&key).cloned() else { return Err(Status::not_found(names, name)) };
@@ -179,12 +179,12 @@ pub(crate) async fn change_object(
             Committed::Done(None, revision) => return Ok((storage::restamped(&entry, revision), warnings)),
             // Once more, on what is there now: a version that the client demands is found wanting then, and one that a
             // JSON patch only carried along with the object is not.
-            Committed::Changed => lost = Status::modified(names, name),
-            Committed::Charged => lost = admission::quota::raced(&charges),
+            Committed::Changed => lost = None,
+            Committed::Charged => lost = Some(admission::quota::raced(&charges)),
             Committed::Claimed(claim) => return Err(taken(kind, name, &claim)),
         }
     }
-    Err(lost)
+    Err(lost.unwrap_or_else(|| Status::modified(names, name)))
 }
 
 /// Whether nothing keeps a deleted object any more.

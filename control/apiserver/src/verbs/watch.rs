@@ -30,6 +30,8 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 const LEAST_TIME: u64 = 1800;
 /// Objects of the state that are looked up at a time.
 const FOUND: usize = 256;
+/// The least time that is waited.
+const TICK: Duration = Duration::from_millis(1);
 /// Longer times than a year are as good as a year, and can be added to any moment.
 const MOST_TIME: u64 = 365 * 86_400;
 
@@ -64,6 +66,7 @@ pub(super) async fn watch(server: &Arc<Server>, request: &Request, target: Targe
         bookmarks: request.query.flag("allowWatchBookmarks"),
         next_bookmark: Instant::now() + BOOKMARK_EVERY,
         end: Instant::now() + Duration::from_secs(seconds),
+        sent: Instant::now(),
         stopping: server.stopping(),
         state: None,
         watch: None,
@@ -116,6 +119,8 @@ struct Stream {
     bookmarks: bool,
     next_bookmark: Instant,
     end: Instant,
+    /// When the last piece was.
+    sent: Instant,
     stopping: CancellationToken,
     /// What is to be shown before the first change.
     state: Option<State>,
@@ -148,8 +153,9 @@ impl Stream {
         loop {
             self.show_state();
             self.gather();
-            if let Some(piece) = self.events.take() {
-                return Some(piece);
+            if !self.events.is_empty() {
+                self.wait_for_more().await;
+                return self.events.take();
             }
             let watch = self.watch.as_mut()?;
             let turn = tokio::select! {
@@ -170,6 +176,17 @@ impl Stream {
                 }
             }
         }
+    }
+
+    /// Waits until the next piece may be sent, and takes what has come by then.
+    async fn wait_for_more(&mut self) {
+        let due = self.sent + self.events.apart();
+        // Timers count milliseconds: they are no good for less.
+        if due.saturating_duration_since(Instant::now()) >= TICK && !self.events.is_full() {
+            tokio::time::sleep_until(due).await;
+            self.gather();
+        }
+        self.sent = Instant::now();
     }
 
     /// Takes what is there without waiting, up to a piece.

@@ -2,9 +2,10 @@
 
 use anyhow::{Result, bail, ensure};
 use corten_api::api::apps::v1::{Deployment, ReplicaSet};
-use corten_api::api::core::v1::Pod;
+use corten_api::api::core::v1::{ConfigMap, Pod};
 use corten_testkit::Cluster;
 use kube::api::{DeleteParams, PropagationPolicy};
+use serde_json::{Value, json};
 
 use crate::objects::{complete, deployment};
 
@@ -44,4 +45,58 @@ async fn what_a_deployment_owns_goes_before_it_if_asked() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn what_a_deployment_owns_stays_if_asked() -> Result<()> {
     deleted(PropagationPolicy::Orphan, (0, 1, 2)).await
+}
+
+fn owned(name: &str, owner: Option<&ConfigMap>) -> Value {
+    let owners: Vec<Value> = owner.into_iter().map(reference).collect();
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "ownerReferences": owners}})
+}
+
+fn reference(owner: &ConfigMap) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "name": owner.metadata.name, "uid": owner.metadata.uid,
+        "controller": true, "blockOwnerDeletion": true,
+    })
+}
+
+async fn gone(cluster: &Cluster) -> Result<()> {
+    let look = async || {
+        let maps = cluster.list::<ConfigMap>("default").await?;
+        let left: Vec<_> = maps.iter().filter_map(|map| map.metadata.name.clone()).collect();
+        ensure!(left == ["kube-root-ca.crt"], "{} left, such as {:?}", left.len(), left.first());
+        Ok(())
+    };
+    cluster.eventually("all are gone", look).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn owners_in_a_circle_go_together() -> Result<()> {
+    let cluster = Cluster::in_process(0).await?;
+    let first: ConfigMap = cluster.create("default", owned("a", None)).await?;
+    let second: ConfigMap = cluster.create("default", owned("b", Some(&first))).await?;
+    let third: ConfigMap = cluster.create("default", owned("c", Some(&second))).await?;
+    let circle = json!({"metadata": {"ownerReferences": [reference(&third)]}});
+    cluster.patch::<ConfigMap>("default", "a", circle).await?;
+    cluster.advance(std::time::Duration::from_secs(5)).await;
+    cluster.api::<ConfigMap>("default").delete("a", &DeleteParams::foreground()).await?;
+    gone(&cluster).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_dependents_go_with_their_owner() -> Result<()> {
+    let cluster = Cluster::in_process(0).await?;
+    let owner: ConfigMap = cluster.create("default", owned("owner", None)).await?;
+    for number in 0..300 {
+        cluster.create::<ConfigMap>("default", owned(&format!("dependent-{number}"), Some(&owner))).await?;
+    }
+    cluster.api::<ConfigMap>("default").delete("owner", &DeleteParams::background()).await?;
+    gone(&cluster).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_of_another_namespace_owns_nothing() -> Result<()> {
+    let cluster = Cluster::in_process(0).await?;
+    let owner: ConfigMap = cluster.create("kube-system", owned("owner", None)).await?;
+    cluster.create::<ConfigMap>("default", owned("stranger", Some(&owner))).await?;
+    gone(&cluster).await
 }
