@@ -17,16 +17,19 @@ mod ended_pods;
 mod endpoint_mirrors;
 mod endpoint_slices;
 mod endpoints;
+mod ephemeral_volumes;
 mod finished_jobs;
 mod garbage;
 mod history;
 mod job;
+mod local_path;
 mod lost_pods;
 mod namespaces;
 mod node_lifecycle;
 mod node_ranges;
 mod own_pods;
 mod owners;
+mod persistent_volumes;
 mod pods;
 mod replicas;
 mod retries;
@@ -37,6 +40,7 @@ mod stateful_set;
 mod statuses;
 mod storage_protection;
 mod taint_eviction;
+mod volume_expansion;
 
 use std::net::Ipv4Addr;
 
@@ -90,6 +94,10 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("persistentvolumeclaim-protection", |cx| storage_protection::claims(cx).boxed()),
     ("persistentvolume-protection", |cx| storage_protection::volumes(cx).boxed()),
     ("volumeattributesclass-protection", |cx| storage_protection::classes(cx).boxed()),
+    ("persistentvolume", |cx| persistent_volumes::run(cx).boxed()),
+    ("local-path", |cx| local_path::run(cx).boxed()),
+    ("ephemeral-volume", |cx| ephemeral_volumes::run(cx).boxed()),
+    ("volume-expand", |cx| volume_expansion::run(cx).boxed()),
     ("node-ipam", |cx| node_ranges::run(cx).boxed()),
 ];
 
