@@ -32,6 +32,11 @@ impl Context {
         Self { client, informers, config, cancel, recorder, queue: Queue::default(), name }
     }
 
+    /// The same with a queue of its own, for a second kind of keys.
+    pub(crate) fn with_queue(&self, queue: Queue) -> Self {
+        Self { queue, ..self.clone() }
+    }
+
     /// Works on the queue until the end.
     pub(crate) async fn work<F, R>(self, workers: usize, work: F)
     where
@@ -55,7 +60,17 @@ impl Display for Error {
 
 impl From<kube::Error> for Error {
     fn from(error: kube::Error) -> Self {
-        Self(corten_base::chain(&error))
+        match error {
+            // What the API says is made for people, and events and conditions show it.
+            kube::Error::Api(status) if !status.message.is_empty() => Self(status.message.clone()),
+            error => Self(corten_base::chain(&error)),
+        }
+    }
+}
+
+impl From<String> for Error {
+    fn from(error: String) -> Self {
+        Self(error)
     }
 }
 
@@ -63,6 +78,12 @@ impl From<serde_json::Error> for Error {
     fn from(error: serde_json::Error) -> Self {
         Self(error.to_string())
     }
+}
+
+/// Whether nothing can be made because the namespace is being deleted.
+pub(crate) fn namespace_ends(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// Success if the object was gone already.

@@ -4,29 +4,45 @@
 //! only list of all.
 
 mod account_secrets;
+mod amounts;
 mod bootstrap_tokens;
 mod certificate_requests;
+mod changes;
+mod claims;
 mod cluster_roles;
 mod context;
+mod cron_job;
+mod daemon_set;
 mod deployment;
+mod disruption;
+mod ended_pods;
+mod endpoint_mirrors;
 mod endpoint_slices;
 mod endpoints;
 mod ephemeral_volumes;
+mod finished_jobs;
 mod garbage;
+mod history;
 mod horizontal_pod_autoscaler;
+mod job;
 mod local_path;
 mod lost_pods;
 mod namespaces;
 mod node_lifecycle;
 mod node_ranges;
+mod own_pods;
 mod owners;
 mod persistent_volumes;
 mod pods;
-mod replica_set;
+mod replicas;
+mod retries;
 mod root_ca;
 mod service_accounts;
 mod services;
+mod stateful_set;
+mod statuses;
 mod storage_protection;
+mod taint_eviction;
 mod volume_expansion;
 
 use std::net::Ipv4Addr;
@@ -60,8 +76,16 @@ type Controller = fn(Context) -> BoxFuture<'static, ()>;
 
 const CONTROLLERS: &[(&str, Controller)] = &[
     ("deployment", |cx| deployment::run(cx).boxed()),
-    ("replicaset", |cx| replica_set::run(cx).boxed()),
+    ("replicaset", |cx| replicas::sets(cx).boxed()),
+    ("replication", |cx| replicas::controllers(cx).boxed()),
+    ("statefulset", |cx| stateful_set::run(cx).boxed()),
+    ("daemonset", |cx| daemon_set::run(cx).boxed()),
+    ("job", |cx| job::run(cx).boxed()),
+    ("cronjob", |cx| cron_job::run(cx).boxed()),
+    ("ttl-after-finished", |cx| finished_jobs::run(cx).boxed()),
+    ("disruption", |cx| disruption::run(cx).boxed()),
     ("endpointslice", |cx| endpoint_slices::run(cx).boxed()),
+    ("endpointslicemirroring", |cx| endpoint_mirrors::run(cx).boxed()),
     ("endpoints", |cx| endpoints::run(cx).boxed()),
     ("namespace", |cx| namespaces::run(cx).boxed()),
     ("serviceaccount", |cx| service_accounts::run(cx).boxed()),
@@ -70,7 +94,9 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("clusterrole-aggregation", |cx| cluster_roles::run(cx).boxed()),
     ("garbage-collector", |cx| garbage::run(cx).boxed()),
     ("pod-garbage-collector", |cx| lost_pods::run(cx).boxed()),
+    ("ended-pods", |cx| ended_pods::run(cx).boxed()),
     ("node-lifecycle", |cx| node_lifecycle::run(cx).boxed()),
+    ("taint-eviction", |cx| taint_eviction::run(cx).boxed()),
     ("persistentvolumeclaim-protection", |cx| storage_protection::claims(cx).boxed()),
     ("persistentvolume-protection", |cx| storage_protection::volumes(cx).boxed()),
     ("volumeattributesclass-protection", |cx| storage_protection::classes(cx).boxed()),

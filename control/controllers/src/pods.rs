@@ -24,6 +24,10 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
     ready_condition(pod).is_some_and(|condition| condition.status == "True")
 }
 
+pub(crate) fn is_running_and_ready(pod: &Pod) -> bool {
+    phase(pod) == "Running" && is_ready(pod)
+}
+
 /// When the pod became ready, if it is.
 pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
     let condition = ready_condition(pod).filter(|condition| condition.status == "True")?;
@@ -45,6 +49,13 @@ pub(crate) fn available_in(pod: &Pod, min_ready_seconds: i32, now: Timestamp) ->
 pub(crate) fn restarts(pod: &Pod) -> i32 {
     let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
     statuses.map(|status| status.restart_count).sum()
+}
+
+/// Whether one of its containers waits because it ended again and again.
+pub(crate) fn keeps_crashing(pod: &Pod) -> bool {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let mut waiting = statuses.filter_map(|status| status.state.as_ref()?.waiting.as_ref());
+    waiting.any(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
 }
 
 /// The claims that a pod names, and those that are made for it.

@@ -5,11 +5,13 @@
 
 pub mod apply;
 pub mod codec;
+pub mod cron;
 pub mod field;
 pub mod label;
 pub mod names;
 pub mod openapi;
 pub mod patch;
+pub mod placement;
 pub mod protobuf;
 pub mod quantity;
 pub mod schema;

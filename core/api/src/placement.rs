@@ -1,0 +1,152 @@
+//! Which nodes a pod may go to, as far as it says so itself: by node selector, by required node affinity, and by the
+//! taints that it tolerates.
+//!
+//! Spec: <https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/>
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Taint, Toleration};
+
+type Labels = BTreeMap<String, String>;
+
+/// Whether a pod asks for a node of this name and these labels.
+#[must_use]
+pub fn selects(pod: &PodSpec, name: &str, labels: Option<&Labels>) -> bool {
+    let label = |key: &str| labels.and_then(|labels| labels.get(key));
+    let mut selector = pod.node_selector.iter().flatten();
+    selector.all(|(key, value)| label(key) == Some(value))
+        && required(pod).is_none_or(|terms| terms.iter().any(|term| term_selects(term, name, labels)))
+}
+
+/// The terms of a pod's required node affinity.
+fn required(pod: &PodSpec) -> Option<&[NodeSelectorTerm]> {
+    let affinity = pod.affinity.as_ref()?.node_affinity.as_ref()?;
+    let required = affinity.required_during_scheduling_ignored_during_execution.as_ref()?;
+    Some(&required.node_selector_terms)
+}
+
+/// Whether all requirements of a term hold. One without requirements selects nothing.
+#[must_use]
+pub fn term_selects(term: &NodeSelectorTerm, name: &str, labels: Option<&Labels>) -> bool {
+    let by_label = term.match_expressions.as_deref().unwrap_or_default();
+    let by_field = term.match_fields.as_deref().unwrap_or_default();
+    let label = |key: &str| labels.and_then(|labels| labels.get(key)).map(String::as_str);
+    !(by_label.is_empty() && by_field.is_empty())
+        && by_label.iter().all(|requirement| holds(requirement, label(&requirement.key)))
+        && by_field.iter().all(|requirement| requirement.key == "metadata.name" && holds(requirement, Some(name)))
+}
+
+fn holds(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
+    let values = requirement.values.as_deref().unwrap_or_default();
+    let is_in = || value.is_some_and(|value| values.iter().any(|own| own == value));
+    let number = |text: Option<&str>| text.and_then(|text| text.parse::<i64>().ok());
+    let bound = || number(values.first().map(String::as_str));
+    match requirement.operator.as_str() {
+        "In" => is_in(),
+        "NotIn" => !is_in(),
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        "Gt" => number(value).zip(bound()).is_some_and(|(own, bound)| own > bound),
+        "Lt" => number(value).zip(bound()).is_some_and(|(own, bound)| own < bound),
+        _ => false,
+    }
+}
+
+/// The node that a pod is on, or the only one that its affinity lets it go to.
+#[must_use]
+pub fn target(pod: &PodSpec) -> Option<&str> {
+    if let Some(node) = pod.node_name.as_deref().filter(|node| !node.is_empty()) {
+        return Some(node);
+    }
+    let fields = required(pod)?.iter().flat_map(|term| term.match_fields.iter().flatten());
+    let mut named = fields.filter(|field| field.key == "metadata.name" && field.operator == "In");
+    named.find_map(|field| match field.values.as_deref() {
+        Some([node]) => Some(node.as_str()),
+        _ => None,
+    })
+}
+
+/// Whether one of the tolerations is for this taint.
+#[must_use]
+pub fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
+    tolerations.iter().any(|toleration| {
+        let effect = toleration.effect.as_deref().unwrap_or_default();
+        let key = toleration.key.as_deref().unwrap_or_default();
+        let same_value =
+            || toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default();
+        let exists = toleration.operator.as_deref() == Some("Exists");
+        (effect.is_empty() || effect == taint.effect)
+            && (key == taint.key || (key.is_empty() && exists))
+            && (exists || same_value())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pod(spec: Value) -> PodSpec {
+        let mut spec = spec;
+        spec["containers"] = json!([]);
+        serde_json::from_value(spec).expect("a spec")
+    }
+
+    fn affinity(terms: Value) -> PodSpec {
+        let required = json!({"nodeSelectorTerms": terms});
+        pod(json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}}))
+    }
+
+    #[test]
+    fn nodes_are_selected_by_labels_and_by_name() {
+        let labels = Labels::from([("disk".to_owned(), "ssd".to_owned()), ("cores".to_owned(), "8".to_owned())]);
+        let expression = |key: &str, operator: &str, values: Value| {
+            affinity(json!([{"matchExpressions": [{"key": key, "operator": operator, "values": values}]}]))
+        };
+        for (pod, wanted) in [
+            (pod(json!({})), true),
+            (pod(json!({"nodeSelector": {"disk": "ssd"}})), true),
+            (pod(json!({"nodeSelector": {"disk": "hdd"}})), false),
+            (expression("disk", "In", json!(["ssd", "nvme"])), true),
+            (expression("disk", "NotIn", json!(["ssd"])), false),
+            (expression("zone", "NotIn", json!(["a"])), true),
+            (expression("zone", "Exists", json!(null)), false),
+            (expression("zone", "DoesNotExist", json!(null)), true),
+            (expression("cores", "Gt", json!(["7"])), true),
+            (expression("cores", "Lt", json!(["8"])), false),
+            (affinity(json!([{}])), false),
+            (
+                affinity(json!([{}, {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]}])),
+                true,
+            ),
+            (affinity(json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["m"]}]}])), false),
+        ] {
+            assert_eq!(selects(&pod, "n", Some(&labels)), wanted, "{pod:?}");
+        }
+    }
+
+    #[test]
+    fn a_pods_target_is_its_node_or_the_one_it_names() {
+        let named = affinity(json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]}]));
+        assert_eq!(target(&named), Some("n"));
+        assert_eq!(target(&PodSpec { node_name: Some("m".to_owned()), ..named }), Some("m"));
+        assert_eq!(target(&pod(json!({"nodeSelector": {"disk": "ssd"}}))), None);
+    }
+
+    #[test]
+    fn tolerations_are_for_keys_values_and_effects() {
+        let taint = serde_json::from_value(json!({"key": "k", "value": "v", "effect": "NoSchedule"})).expect("a taint");
+        for (toleration, wanted) in [
+            (json!({"operator": "Exists"}), true),
+            (json!({"key": "k", "operator": "Exists"}), true),
+            (json!({"key": "k", "operator": "Equal", "value": "v"}), true),
+            (json!({"key": "k", "value": "other"}), false),
+            (json!({"key": "other", "operator": "Exists"}), false),
+            (json!({"key": "k", "operator": "Exists", "effect": "NoExecute"}), false),
+        ] {
+            let own: Toleration = serde_json::from_value(toleration.clone()).expect("a toleration");
+            assert_eq!(tolerates(&[own], &taint), wanted, "{toleration}");
+        }
+    }
+}
