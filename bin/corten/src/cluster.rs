@@ -93,7 +93,10 @@ impl Cluster {
         }
         let scheduler = client(Identity::scheduler());
         let (cache, stop) = (informers.clone(), tasks.cancelled());
-        tasks.spawn("scheduler", corten_scheduler::run(scheduler, cache, clock.clone(), random.clone(), stop));
+        let config = corten_scheduler::Config::new(clock.clone(), random.clone());
+        let decisions = config.decisions.clone();
+        server.add_document("scheduling", move |path| decisions.answer(path));
+        tasks.spawn("scheduler", corten_scheduler::run(scheduler, cache, config, stop));
 
         let (engine, images) = joined(engine).await.context("cannot start the container runtime")?;
         let network = joined(network).await.context("cannot set up the node's network")?;

@@ -32,6 +32,11 @@ impl Context {
         Self { client, informers, config, cancel, recorder, queue: Queue::default(), name }
     }
 
+    /// The same with a queue of its own, for a second kind of keys.
+    pub(crate) fn with_queue(&self, queue: Queue) -> Self {
+        Self { queue, ..self.clone() }
+    }
+
     /// Works on the queue until the end.
     pub(crate) async fn work<F, R>(self, workers: usize, work: F)
     where

@@ -161,7 +161,7 @@ async fn watch(cx: Context, graph: Shared, kind: Arc<Kind>) {
         match event {
             None => return,
             Some(Err(error)) => {
-                tracing::debug!(kind = kind.resource.kind, %error, "a watch of the garbage collector broke")
+                tracing::debug!(kind = kind.resource.kind, %error, "a watch of the garbage collector broke");
             }
             Some(Ok(Event::Init)) => listed.clear(),
             Some(Ok(Event::InitApply(object))) => {

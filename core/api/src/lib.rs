@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod codec;
+pub mod cron;
 pub mod field;
 pub mod label;
 pub mod names;

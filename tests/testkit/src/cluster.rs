@@ -91,7 +91,10 @@ impl Cluster {
         let informers = Informers::new(controllers.clone(), cancel.clone());
         tokio::spawn(corten_controllers::run(controllers, informers.clone(), config, cancel.clone()));
         let scheduler = cluster.client_of(Identity::scheduler());
-        tokio::spawn(corten_scheduler::run(scheduler, informers, clock, random, cancel));
+        let config = corten_scheduler::Config::new(clock, random);
+        let decisions = config.decisions.clone();
+        cluster.server.add_document("scheduling", move |path| decisions.answer(path));
+        tokio::spawn(corten_scheduler::run(scheduler, informers, config, cancel));
         for number in 1..=nodes {
             cluster.add_node(number).await?;
         }

@@ -1,6 +1,10 @@
 //! The control plane as a whole, on hollow nodes: what deployments, namespaces, nodes and owners promise.
 
+mod cron_jobs;
+mod disruption;
+mod endpoints;
 mod garbage;
+mod jobs;
 mod namespaces;
 mod nodes;
 mod objects;
