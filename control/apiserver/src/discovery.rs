@@ -13,7 +13,7 @@ use crate::negotiate::{self, Form, Shape};
 use crate::request::Request;
 use crate::route::subresource_name;
 use crate::server::Server;
-use crate::{health, metrics, openapi, version};
+use crate::{documents, health, metrics, openapi, version};
 
 /// How far in front a group is when clients look for a resource, as upstream ranks them.
 const GROUPS: &[(&str, i32)] = &[
@@ -89,6 +89,7 @@ pub(crate) async fn answer(server: &Server, request: &Request) -> Result<Answer,
         ["apis", group, version] if served(group, version).next().is_some() => {
             document(request, |_| (resources(group, version), false))
         }
+        ["corten", "v1", name, rest @ ..] => documents::answer(server, name, rest),
         _ => Err(Status::no_such_path()),
     }
 }

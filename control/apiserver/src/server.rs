@@ -25,6 +25,7 @@ use crate::authorize::Authorizer;
 use crate::body::{self, Answer, Body};
 use crate::bootstrap::Started;
 use crate::components::Components;
+use crate::documents::Documents;
 use crate::identity::Identity;
 use crate::metrics::{Labels, Metrics};
 use crate::negotiate::Wish;
@@ -73,6 +74,7 @@ pub struct Server {
     verifier: Arc<dyn ClientCertVerifier>,
     openapi: tokio::sync::OnceCell<OpenApi>,
     components: Components,
+    documents: Documents,
     started: Started,
     metrics: Arc<Metrics>,
     /// Ends long requests when the server stops.
@@ -110,6 +112,7 @@ impl Server {
             verifier,
             openapi: tokio::sync::OnceCell::new(),
             components: Components::default(),
+            documents: Documents::default(),
             started: Started::default(),
             metrics: Arc::default(),
             stopping: CancellationToken::new(),
@@ -179,6 +182,10 @@ impl Server {
 
     pub(crate) fn components(&self) -> &Components {
         &self.components
+    }
+
+    pub(crate) fn documents(&self) -> &Documents {
+        &self.documents
     }
 
     pub(crate) fn started(&self) -> &Started {
