@@ -96,6 +96,7 @@ async fn a_node_reads_what_its_pods_use() {
         format!("{namespace}/configmaps/kube-root-ca.crt"),
         format!("{namespace}/persistentvolumeclaims/used"),
         "/api/v1/persistentvolumes/v".to_owned(),
+        format!("{namespace}/persistentvolumeclaims?watch=true&fieldSelector=metadata.name%3Dused"),
         format!("{namespace}/secrets/other"),
         format!("{namespace}/secrets"),
         "/api/v1/secrets?fieldSelector=metadata.name%3Dused".to_owned(),
@@ -120,6 +121,7 @@ async fn a_node_reads_what_its_pods_use() {
         /api/v1/namespaces/default/configmaps/kube-root-ca.crt 404 configmaps "kube-root-ca.crt" not found
         /api/v1/namespaces/default/persistentvolumeclaims/used 200 
         /api/v1/persistentvolumes/v 200 
+        /api/v1/namespaces/default/persistentvolumeclaims?watch=true&fieldSelector=metadata.name%3Dused 200 watched
         /api/v1/namespaces/default/secrets/other 403 no relationship found between node 'n' and this object
         /api/v1/namespaces/default/secrets 403 No Object name found
         /api/v1/secrets?fieldSelector=metadata.name%3Dused 403 can only read namespaced object of this type
@@ -132,6 +134,51 @@ async fn a_node_reads_what_its_pods_use() {
     .assert_eq(&lines.join("\n"));
     api.delete(&format!("{PODS}/p?gracePeriodSeconds=0")).await;
     assert!(get(&api, "n", &paths[0]).await.starts_with("403 "), "the pod that used it is gone");
+}
+
+#[tokio::test]
+async fn a_node_lets_go_of_the_volumes_that_it_keeps() {
+    const PROTECTION: &str = "kubernetes.io/pv-protection";
+    let api = furnished().await;
+    let volumes = "/api/v1/persistentvolumes";
+    let volume = json!({"metadata": {"name": "kept", "labels": {"corten.dev/node": "n"},
+        "finalizers": ["corten.dev/local-path", "example.com/hold"]}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/x"}}});
+    made(&api, volumes, &volume).await;
+    let path = format!("{volumes}/kept");
+    let finalizers = |list: &[&str]| json!({"metadata": {"finalizers": list}});
+    let mut lines = Vec::new();
+    for path in [
+        format!("{volumes}?labelSelector=corten.dev/node%3Dn"),
+        format!("{volumes}?watch=true&labelSelector=corten.dev/node%3Dn"),
+        path.clone(),
+        volumes.to_owned(),
+        format!("{volumes}?labelSelector=corten.dev/node%3Dm"),
+        format!("{volumes}?labelSelector=corten.dev/node"),
+    ] {
+        lines.push(format!("{path} {}", get(&api, "n", &path).await));
+    }
+    for (who, body) in [
+        ("m", finalizers(&["example.com/hold", PROTECTION])),
+        ("n", finalizers(&["corten.dev/local-path", PROTECTION])),
+        ("n", finalizers(&[])),
+        ("n", json!({"metadata": {"finalizers": ["example.com/hold", PROTECTION], "labels": {"a": "b"}}})),
+        ("n", finalizers(&["example.com/hold", PROTECTION])),
+    ] {
+        lines.push(format!("{who}: {body} {}", send(&api, who, Method::PATCH, &path, &body).await));
+    }
+    expect_test::expect![[r#"
+        /api/v1/persistentvolumes?labelSelector=corten.dev/node%3Dn 200 
+        /api/v1/persistentvolumes?watch=true&labelSelector=corten.dev/node%3Dn 200 watched
+        /api/v1/persistentvolumes/kept 200 
+        /api/v1/persistentvolumes 403 can only get individual resources of this type
+        /api/v1/persistentvolumes?labelSelector=corten.dev/node%3Dm 403 can only get individual resources of this type
+        /api/v1/persistentvolumes?labelSelector=corten.dev/node 403 can only get individual resources of this type
+        m: {"metadata":{"finalizers":["example.com/hold","kubernetes.io/pv-protection"]}} 403 no relationship found between node 'm' and this object
+        n: {"metadata":{"finalizers":["corten.dev/local-path","kubernetes.io/pv-protection"]}} 403 node "n" may only let go of the volume's finalizer "corten.dev/local-path"
+        n: {"metadata":{"finalizers":[]}} 403 node "n" may only let go of the volume's finalizer "corten.dev/local-path"
+        n: {"metadata":{"finalizers":["example.com/hold","kubernetes.io/pv-protection"],"labels":{"a":"b"}}} 403 node "n" may only let go of the volume's finalizer "corten.dev/local-path"
+        n: {"metadata":{"finalizers":["example.com/hold","kubernetes.io/pv-protection"]}} 200 "#]].assert_eq(&lines.join("\n"));
 }
 
 #[tokio::test]

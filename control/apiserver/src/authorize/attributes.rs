@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use corten_api::selector::Fields;
+use corten_api::selector::{Fields, Labels};
 use http::Method;
 
 use crate::request::Query;
@@ -34,10 +34,12 @@ pub(crate) struct Resource<'a> {
     pub(crate) subresource: &'a str,
     pub(crate) namespace: &'a str,
     pub(crate) name: Cow<'a, str>,
-    /// The node whose objects alone a list or a watch is of, by its field selector.
+    /// The node whose objects alone a list or a watch is of, by its field selector; of volumes by their label.
     pub(crate) node: Option<Cow<'a, str>>,
 }
 
+/// The label of volumes that names the node which keeps what is in them.
+pub(crate) const KEEPER_LABEL: &str = "corten.dev/node";
 /// The field by which objects of one node are selected.
 pub(crate) const NODE_FIELD: &str = "spec.nodeName";
 
@@ -85,7 +87,12 @@ impl<'a> Attributes<'a> {
             if let Some(name) = name {
                 resource.name = name.to_owned().into();
             }
-            resource.node = selected.exact(NODE_FIELD).map(|node| node.to_owned().into());
+            resource.node = if (group, resource.resource) == ("", "persistentvolumes") {
+                let labels = query.get("labelSelector").and_then(|text| Labels::parse(text).ok());
+                labels.and_then(|labels| labels.exact(KEEPER_LABEL).map(|node| node.to_owned().into()))
+            } else {
+                selected.exact(NODE_FIELD).map(|node| node.to_owned().into())
+            };
         }
         Self { verb: verb.into(), what: What::Resource(resource) }
     }

@@ -19,7 +19,7 @@ use corten_api::status::Status;
 use corten_store::Store;
 use serde_json::{Map, Value, json};
 
-pub(crate) use attributes::{Attributes, NODE_FIELD, Resource, What};
+pub(crate) use attributes::{Attributes, KEEPER_LABEL, NODE_FIELD, Resource, What};
 pub(crate) use node::{MIRROR, Node, References};
 pub(crate) use policy::{Decision, Policy, RoleRef};
 

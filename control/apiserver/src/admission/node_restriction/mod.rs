@@ -12,10 +12,12 @@ use corten_api::status::Status;
 use serde_json::Value;
 
 use super::guards::Act;
-use super::{Attempt, is};
-use crate::authorize::Node;
+use super::{Attempt, is, list};
+use crate::authorize::{KEEPER_LABEL, Node};
 use crate::verbs::Change;
 
+/// The finalizer of volumes that wait for their node to remove a folder.
+const FOLDER: &str = "corten.dev/local-path";
 const LEASES: &str = "kube-node-lease";
 
 /// Refuses what a node may not do; anybody else passes.
@@ -32,6 +34,7 @@ pub(super) fn check(write: &Attempt<'_>, act: Act, new: Option<&Value>) -> Resul
         _ if of("", "Pod") => pods::check(&own, act),
         _ if of("", "Node") => nodes::check(&own, act),
         _ if of("", "PersistentVolumeClaim") => own.claim(act),
+        _ if of("", "PersistentVolume") => own.volume(),
         Act::Post(_) if of("", "ServiceAccount") => tokens::check(&own),
         _ if of("coordination.k8s.io", "Lease") => own.lease(),
         _ if of("storage.k8s.io", "CSINode") => {
@@ -76,6 +79,24 @@ impl Own<'_> {
     fn slice(&self) -> Result<(), Status> {
         let why = "can only create ResourceSlice with the same NodeName as the requesting node";
         self.demand(self.new["spec"]["nodeName"] == *self.node, why)
+    }
+
+    /// A volume whose folder the node keeps: it says that the folder is gone, and nothing else.
+    fn volume(&self) -> Result<(), Status> {
+        let (old, new) = (self.old(), self.new);
+        let node = self.node;
+        let is_kept = old["metadata"]["labels"][KEEPER_LABEL] == *node;
+        self.demand(is_kept, format!("node {node:?} does not keep what is in this volume"))?;
+        let rest = |volume: &Value| {
+            let mut volume = volume.clone();
+            let finalizers = volume["metadata"].as_object_mut().and_then(|own| own.shift_remove("finalizers"));
+            let mut finalizers = finalizers.unwrap_or_default().as_array().cloned().unwrap_or_default();
+            finalizers.retain(|finalizer| finalizer != FOLDER);
+            (volume, finalizers)
+        };
+        let held = list(&new["metadata"], "finalizers").iter().any(|finalizer| finalizer == FOLDER);
+        let why = format!("node {node:?} may only let go of the volume's finalizer {FOLDER:?}");
+        self.demand(!held && rest(old) == rest(new), why)
     }
 
     /// How large a volume is and how it is doing, its node tells.

@@ -12,7 +12,7 @@ mod references;
 use corten_store::{Snapshot, Store};
 use serde_json::Value;
 
-use super::attributes::{Attributes, Resource, What};
+use super::attributes::{Attributes, KEEPER_LABEL, Resource, What};
 use super::following::Following;
 use super::rules::Rule;
 use crate::identity::Identity;
@@ -88,8 +88,12 @@ impl NodeRights<'_> {
                 "update" | "patch" => self.related(asked, || self.uses_claim(asked.namespace, &asked.name)),
                 _ => refuse("can only get/update/patch this type"),
             },
+            // More than upstream's kubelet, which asks again and again: the agent follows the claims of its pods.
+            ("", "persistentvolumeclaims") if ["list", "watch"].contains(&verb) && !asked.name.is_empty() => {
+                self.read(verb, asked, || self.uses_claim(asked.namespace, &asked.name))
+            }
             ("", "persistentvolumeclaims") => self.get(verb, asked, || self.uses_claim(asked.namespace, &asked.name)),
-            ("", "persistentvolumes") => self.get(verb, asked, || self.uses_volume(&asked.name)),
+            ("", "persistentvolumes") => self.volume(verb, asked),
             ("resource.k8s.io", "resourceclaims") => self.get(verb, asked, || {
                 self.some_pod(asked.namespace, &asked.name, |own| own.devices.contains(&*asked.name))
             }),
@@ -193,6 +197,20 @@ impl NodeRights<'_> {
                 "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection",
             ),
         }
+    }
+
+    /// Beyond what its pods use, a node sees the volumes whose folders it keeps, and lets go of them.
+    fn volume(&self, verb: &str, asked: &Resource<'_>) -> Verdict {
+        match verb {
+            "list" | "watch" if asked.node.as_deref() == Some(self.node.name) => Ok(()),
+            "patch" if asked.subresource.is_empty() => self.related(asked, || self.keeps(&asked.name)),
+            _ => self.get(verb, asked, || self.uses_volume(&asked.name) || self.keeps(&asked.name)),
+        }
+    }
+
+    fn keeps(&self, volume: &str) -> bool {
+        let volume = self.find("persistentvolumes", None, volume);
+        volume.is_some_and(|volume| volume["metadata"]["labels"][KEEPER_LABEL] == *self.node.name)
     }
 
     fn node(&self, verb: &str, asked: &Resource<'_>) -> Verdict {
