@@ -159,7 +159,7 @@ fn unknown(node: &Node, now: Timestamp) -> Vec<Value> {
         }
         condition
     };
-    SELF_REPORTED.iter().map(|kind| of(&kind)).collect()
+    SELF_REPORTED.iter().map(of).collect()
 }
 
 #[cfg(test)]

@@ -215,7 +215,20 @@ async fn a_daemon_runs_on_every_node_that_fits() -> Result<()> {
             Ok(())
         })
         .await?;
-    assert_eq!(cluster.list::<ControllerRevision>("default").await?.len(), 2);
+    let mut revisions = cluster.list::<ControllerRevision>("default").await?;
+    revisions.sort_by_key(|revision| revision.revision);
+    assert_eq!(revisions.len(), 2);
+    // To the byte what Go makes of the template: clients compare it with their own.
+    let kept = revisions[0].data.clone().map(|data| data.0.to_string()).unwrap_or_default();
+    let wanted = concat!(
+        r#"{"spec":{"template":{"$patch":"replace","metadata":{"labels":{"app":"x"}},"spec":{"affinity":{"nodeAffinity":"#,
+        r#"{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{"matchExpressions":"#,
+        r#"[{"key":"idle","operator":"DoesNotExist"}]}]}}},"containers":[{"image":"agent:1","imagePullPolicy":"#,
+        r#""IfNotPresent","name":"c","resources":{},"terminationMessagePath":"/dev/termination-log","#,
+        r#""terminationMessagePolicy":"File"}],"dnsPolicy":"ClusterFirst","restartPolicy":"Always","schedulerName":"#,
+        r#""default-scheduler","securityContext":{},"terminationGracePeriodSeconds":30}}}}"#
+    );
+    assert_eq!(kept, wanted);
     // A failed pod is replaced.
     let first = cluster.list::<Pod>("default").await?[0].name_any();
     let failed = Patch::Merge(json!({"status": {"phase": "Failed"}}));
