@@ -53,7 +53,7 @@ mod watch_events;
 pub use body::Body;
 pub use identity::Identity;
 pub use node_proxy::{NodeDialer, NodeStream};
-pub use pki::{Credentials, Pki, PkiError, PkiOptions};
+pub use pki::{Credentials, Pki, PkiError, PkiOptions, SigningOrder};
 pub use server::{Config, Server, Service, StartError};
 
 /// The Kubernetes version that is served.

@@ -5,6 +5,8 @@
 
 mod account_secrets;
 mod amounts;
+mod bootstrap_tokens;
+mod certificate_requests;
 mod changes;
 mod claims;
 mod cluster_roles;
@@ -21,6 +23,7 @@ mod ephemeral_volumes;
 mod finished_jobs;
 mod garbage;
 mod history;
+mod horizontal_pod_autoscaler;
 mod job;
 mod local_path;
 mod lost_pods;
@@ -50,6 +53,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+pub use certificate_requests::{CertificateOrder, Signer};
 use context::Context;
 
 /// What the controllers are told.
@@ -61,6 +65,8 @@ pub struct Config {
     pub random: Random,
     /// The cluster's certificate authority, which every namespace publishes.
     pub root_ca_pem: String,
+    /// Signs certificates for the cluster's certificate authority.
+    pub signer: Signer,
     /// All pods' addresses; each node gets a /24 of it.
     pub pod_range: (Ipv4Addr, u8),
 }
@@ -98,6 +104,9 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("local-path", |cx| local_path::run(cx).boxed()),
     ("ephemeral-volume", |cx| ephemeral_volumes::run(cx).boxed()),
     ("volume-expand", |cx| volume_expansion::run(cx).boxed()),
+    ("bootstrap-token-cleaner", |cx| bootstrap_tokens::run(cx).boxed()),
+    ("horizontal-pod-autoscaler", |cx| horizontal_pod_autoscaler::run(cx).boxed()),
+    ("certificatesigningrequest", |cx| certificate_requests::run(cx).boxed()),
     ("node-ipam", |cx| node_ranges::run(cx).boxed()),
 ];
 
