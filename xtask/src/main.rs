@@ -16,7 +16,7 @@ use crate::run::{Cargo, target};
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo            set up what is missing, build release, run the whole story, print its timeline, tear down
   test [FILTER]   set up what is missing, run every check and test: format, lints, layers, unit, integration, end to end
-  bench NAME      run a benchmark (first-light, api) with a release build and print its medians
+  bench NAME      run a benchmark (first-light, api, scheduler) with a release build and print its medians
   fuzz [S] [NAME] run the fuzzers of fuzz/, or those named, for S seconds each (60)
   testbox         build the test application's images: target/testbox/testbox-v1.tar and testbox-v2.tar
   tidy            hold the crates against the layering table

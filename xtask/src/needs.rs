@@ -19,6 +19,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("corten-e2e", "python"),
     ("corten-e2e", "schemathesis"),
     ("corten-e2e", "story"),
+    ("corten-e2e", "workloads"),
     ("corten-network", "links"),
     ("corten-network", "listing"),
     ("corten-network", "names"),

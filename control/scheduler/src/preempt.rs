@@ -102,12 +102,13 @@ fn importance(pod: &PodInfo) -> impl Ord + use<> {
 /// The fewest and least important pods that have to leave the node, or why that is no use.
 fn victims(cycle: &Cycle<'_>, unfit: &Unfit, slot: u32) -> Result<Room, Vec<Cow<'static, str>>> {
     let asked = unfit.asked;
-    let (mut state, mut node) = (unfit.state.clone(), cycle.cache.node(slot).clone());
+    let node = cycle.cache.node(slot);
     let mut lesser: Vec<Arc<PodInfo>> =
         node.pods.iter().filter(|pod| pod.priority < cycle.pod.priority).cloned().collect();
     if lesser.is_empty() {
         return Err(vec!["No preemption victims found for incoming pod".into()]);
     }
+    let (mut state, mut node) = (unfit.state.clone(), node.clone());
     for pod in &lesser {
         move_pod(cycle, &mut state, asked, &mut node, pod, false);
     }

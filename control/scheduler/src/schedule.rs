@@ -178,22 +178,13 @@ pub(crate) fn schedule(cycle: &Cycle<'_>, start: usize, seed: usize) -> Result<C
     if unfit.nodes == 0 {
         return Err(Box::new(unfit));
     }
-    let mut only: Option<(Vec<u64>, usize)> = None;
-    for (number, (plugin, _)) in PLUGINS.iter().enumerate() {
-        if !cycle.profile.has(plugin.name()) {
-            continue;
+    let only = match prepare(cycle, &mut unfit.state, &mut unfit.asked) {
+        Ok(only) => only,
+        Err(refused) => {
+            unfit.refused = Some(refused);
+            return Err(Box::new(unfit));
         }
-        match plugin.before_filter(cycle, &mut unfit.state) {
-            Ahead::Skip => continue,
-            Ahead::Look => {}
-            Ahead::LookAt(names) => only = Some((names, number)),
-            Ahead::Refuse(why) => {
-                unfit.refused = Some((number, why));
-                return Err(Box::new(unfit));
-            }
-        }
-        unfit.asked |= 1 << number;
-    }
+    };
     let (feasible, looked_at) = find(cycle, &mut unfit, only, start);
     if feasible.is_empty() {
         return Err(Box::new(unfit));
@@ -207,8 +198,29 @@ pub(crate) fn schedule(cycle: &Cycle<'_>, start: usize, seed: usize) -> Result<C
     Ok(Chosen { slot, looked_at, rejections, scores, state })
 }
 
+/// Nodes (as hashes of names) that alone come into question, and the plugin that says so.
+type Only = Option<(Vec<u64>, usize)>;
+
+/// Has the plugins look at the pod: which of them want to see the nodes, or why none need be seen.
+pub(crate) fn prepare(cycle: &Cycle<'_>, state: &mut State, asked: &mut Asked) -> Result<Only, (usize, Rejection)> {
+    let mut only = None;
+    for (number, (plugin, _)) in PLUGINS.iter().enumerate() {
+        if !cycle.profile.has(plugin.name()) {
+            continue;
+        }
+        match plugin.before_filter(cycle, state) {
+            Ahead::Skip => continue,
+            Ahead::Look => {}
+            Ahead::LookAt(names) => only = Some((names, number)),
+            Ahead::Refuse(why) => return Err((number, why)),
+        }
+        *asked |= 1 << number;
+    }
+    Ok(only)
+}
+
 /// The nodes that come through all filters, and how many were looked at.
-fn find(cycle: &Cycle<'_>, unfit: &mut Unfit, only: Option<(Vec<u64>, usize)>, start: usize) -> (Vec<u32>, usize) {
+fn find(cycle: &Cycle<'_>, unfit: &mut Unfit, only: Only, start: usize) -> (Vec<u32>, usize) {
     let (cache, asked) = (cycle.cache, unfit.asked);
     // Where room was made for the pod, it goes if it can.
     let nominated = cache.nominated.node_of(&cycle.pod.key).and_then(|node| cache.slot_of(node));

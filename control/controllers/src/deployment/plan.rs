@@ -68,6 +68,18 @@ pub(super) struct Rollout<'a> {
     pub(super) unavailable: i32,
 }
 
+impl Rollout<'_> {
+    /// As many pods as there may be at a time.
+    fn most(&self) -> i32 {
+        self.replicas.saturating_add(self.surge)
+    }
+}
+
+/// The counts of sets, added up. Numbers that nobody can mean do not overflow.
+pub(super) fn sum(sets: &[&ReplicaSet], count: impl Fn(&ReplicaSet) -> i32) -> i32 {
+    sets.iter().map(|set| count(set)).fold(0, i32::saturating_add)
+}
+
 pub(super) fn wanted(set: &ReplicaSet) -> i32 {
     set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
 }
@@ -188,7 +200,7 @@ fn active<'a>(rollout: &'a Rollout<'_>) -> impl Iterator<Item = &'a ReplicaSet> 
 fn resize(rollout: &Rollout<'_>, set: &ReplicaSet, to: i32, ops: &mut Vec<Op>) {
     let from = wanted(set);
     let annotations = json!({
-        DESIRED: rollout.replicas.to_string(), MAX: (rollout.replicas + rollout.surge).to_string(),
+        DESIRED: rollout.replicas.to_string(), MAX: rollout.most().to_string(),
     });
     let same = |name: &str| annotation(&set.metadata, name) == annotations[name].as_str();
     if from == to && same(DESIRED) && same(MAX) {
@@ -234,9 +246,9 @@ fn number(meta: &ObjectMeta, name: &str) -> Option<i32> {
 
 /// In the middle of a rollout each set keeps its share of the whole, and the largest gets what is left over.
 fn share_out(rollout: &Rollout<'_>, mut sets: Vec<&ReplicaSet>, ops: &mut Vec<Op>) {
-    let total: i32 = sets.iter().map(|set| wanted(set)).sum();
-    let allowed = if rollout.replicas > 0 { rollout.replicas.saturating_add(rollout.surge) } else { 0 };
-    let change = allowed - total;
+    let total = sum(&sets, wanted);
+    let allowed = if rollout.replicas > 0 { rollout.most() } else { 0 };
+    let change = allowed.saturating_sub(total);
     let created = |set: &ReplicaSet| set.metadata.creation_timestamp.as_ref().map(|time| time.0);
     if change > 0 {
         sets.sort_by_key(|set| std::cmp::Reverse((wanted(set), created(set))));
@@ -251,7 +263,7 @@ fn share_out(rollout: &Rollout<'_>, mut sets: Vec<&ReplicaSet>, ops: &mut Vec<Op
             let share = if change > 0 { share.min(left) } else { share.max(left) };
             let share = if change == 0 { 0 } else { share };
             left -= share;
-            wanted(set) + share
+            wanted(set).saturating_add(share)
         })
         .collect();
     for (index, (set, size)) in sets.iter().zip(sizes).enumerate() {
@@ -296,22 +308,23 @@ fn recreate(rollout: &Rollout<'_>, view: &View, ops: &mut Vec<Op>) {
 
 /// One step of a rolling update.
 fn roll(rollout: &Rollout<'_>, ops: &mut Vec<Op>) {
-    let total: i32 = rollout.old.iter().copied().chain(rollout.new).map(wanted).sum();
+    let all: Vec<&ReplicaSet> = rollout.old.iter().copied().chain(rollout.new).collect();
+    let total = sum(&all, wanted);
     let Some(new) = rollout.new else {
-        return create(rollout, (rollout.replicas + rollout.surge - total).clamp(0, rollout.replicas), ops);
+        return create(rollout, rollout.most().saturating_sub(total).clamp(0, rollout.replicas), ops);
     };
     let size = wanted(new);
     if size > rollout.replicas {
         return resize(rollout, new, rollout.replicas, ops);
     }
-    let room = rollout.replicas + rollout.surge - total;
+    let room = rollout.most().saturating_sub(total);
     if size < rollout.replicas && room > 0 {
         return resize(rollout, new, size + room.min(rollout.replicas - size), ops);
     }
     resize(rollout, new, size, ops);
     let least = rollout.replicas - rollout.unavailable;
     let missing = size - available(new);
-    let mut removable = total - least - missing;
+    let mut removable = total.saturating_sub(least).saturating_sub(missing);
     // Old pods that serve nobody go first.
     let mut sizes: BTreeMap<String, i32> = rollout.old.iter().map(|set| (set.name_any(), wanted(set))).collect();
     for set in &rollout.old {
@@ -320,8 +333,7 @@ fn roll(rollout: &Rollout<'_>, ops: &mut Vec<Op>) {
         sizes.entry(set.name_any()).and_modify(|size| *size -= useless);
     }
     // Then those that serve, as long as enough do.
-    let all_available: i32 = rollout.old.iter().copied().map(available).sum::<i32>() + available(new);
-    let mut spare = (all_available - least).min(removable).max(0);
+    let mut spare = sum(&all, available).saturating_sub(least).min(removable).max(0);
     for set in &rollout.old {
         let left = sizes.get(&set.name_any()).copied().unwrap_or(0);
         let down = left.min(spare);
@@ -347,7 +359,7 @@ fn create(rollout: &Rollout<'_>, size: i32, ops: &mut Vec<Op>) {
     let mut annotations = inherited(deployment);
     annotations.insert(REVISION.to_owned(), number.to_string());
     annotations.insert(DESIRED.to_owned(), rollout.replicas.to_string());
-    annotations.insert(MAX.to_owned(), (rollout.replicas + rollout.surge).to_string());
+    annotations.insert(MAX.to_owned(), rollout.most().to_string());
     let name = format!("{}-{hash}", deployment.name_any());
     let set = ReplicaSet {
         metadata: ObjectMeta {

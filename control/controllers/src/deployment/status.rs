@@ -7,7 +7,7 @@ use corten_api::meta::Time;
 use corten_base::Timestamp;
 use kube::ResourceExt;
 
-use super::plan::{Outlook, Rollout, actual, available, wanted};
+use super::plan::{Outlook, Rollout, actual, available, sum, wanted};
 
 const PROGRESSING: &str = "Progressing";
 const FAILURE: &str = "ReplicaFailure";
@@ -21,11 +21,6 @@ const LATE: &str = "ProgressDeadlineExceeded";
 const PAUSED: &str = "DeploymentPaused";
 const RESUMED: &str = "DeploymentResumed";
 pub(super) const NOT_CREATED: &str = "ReplicaSetCreateError";
-
-/// The counts of sets, added up.
-fn sum(sets: &[&ReplicaSet], count: impl Fn(&ReplicaSet) -> i32) -> i32 {
-    sets.iter().map(|set| count(set)).sum()
-}
 
 fn ready(set: &ReplicaSet) -> i32 {
     set.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0)

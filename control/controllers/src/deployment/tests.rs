@@ -264,3 +264,12 @@ fn recreating_waits_for_the_last_old_pod() {
     assert!(ops(vec![pod("Failed")], 0));
     assert!(ops(vec![], 0));
 }
+
+#[test]
+fn numbers_that_nobody_can_mean_do_no_harm() {
+    let huge = || deployment(i32::MAX, "v2", rolling(json!("100%"), json!("25%")));
+    let sets = vec![set("v1", 1, i32::MAX, 0, 0, i32::MAX), set("v2", 2, i32::MAX, 0, 0, i32::MAX)];
+    assert!(show(huge(), sets.clone()).contains("v1"), "it goes on");
+    show(deployment(1, "v2", rolling(json!(1), json!(0))), sets);
+    show(huge(), vec![]);
+}

@@ -31,6 +31,7 @@ use serde_json::{Value, json};
 
 use crate::claims::{self, Claims};
 use crate::context::{Context, Error, or_gone};
+use crate::pods::is_active;
 use crate::{changes, owners};
 use backoff::Backoff;
 pub(crate) use conditions::{COMPLETE, finished};
@@ -179,7 +180,10 @@ async fn act(
 async fn claim(cx: &Context, job: &Job, pods: &Informer<Pod>, writes: &mut Writes) -> Result<Vec<Arc<Pod>>, Error> {
     let selector = job.spec.as_ref().and_then(|spec| spec.selector.as_ref()).map(Labels::from_selector);
     let Some(Ok(selector)) = selector else { return Ok(Vec::new()) };
-    let claims = Claims::of(&job.metadata, &selector, &pods.list_in(&job.namespace().unwrap_or_default()));
+    let mut claims = Claims::of(&job.metadata, &selector, &pods.list_in(&job.namespace().unwrap_or_default()));
+    // The end of an orphan may have been counted before it was one.
+    claims.adopt.retain(|pod| is_active(pod));
+    claims.own.retain(|pod| is_active(pod) || owners::is_controlled_by(&pod.metadata, &job.metadata));
     claims::settle(cx, job, &claims, &[FINALIZER], pods, writes).await?;
     Ok(claims.own)
 }

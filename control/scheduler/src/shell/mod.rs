@@ -40,6 +40,7 @@ pub async fn run(client: Client, informers: Informers, config: Config, cancel: C
         core: Core::new(config.profiles, config.decisions),
         random: config.random,
         writes: JoinSet::new(),
+        slow: 0,
         telling: HashMap::new(),
         writer,
     };
@@ -65,12 +66,21 @@ enum Done {
     Evicted(Key, bool),
 }
 
+/// What is to be done about a pod once its status is written.
+#[derive(Default)]
+struct Next {
+    told: Option<Told>,
+    bind: Option<Placement>,
+}
+
 struct Shell {
     core: Core,
     random: Random,
     writes: JoinSet<Done>,
-    /// Pods whose status is being written, and what to write next: in the order in which it was decided.
-    telling: HashMap<Key, Option<Told>>,
+    /// How many of them wait for volumes, which may take minutes and keep nobody else waiting.
+    slow: usize,
+    /// Pods whose status is being written, and what comes next: in the order in which it was decided.
+    telling: HashMap<Key, Next>,
     writer: Arc<Writer>,
 }
 
@@ -79,7 +89,7 @@ impl Shell {
         self.writer.feed.synced().await;
         loop {
             self.look();
-            if self.writes.len() < MOST_WRITES {
+            if self.writes.len() - self.slow < MOST_WRITES {
                 let now = self.writer.clock.now();
                 if let Some(step) = self.core.next(now, self.random.below(usize::MAX)) {
                     self.carry_out(step);
@@ -118,16 +128,23 @@ impl Shell {
     }
 
     fn carry_out(&mut self, step: Step) {
-        let writer = Arc::clone(&self.writer);
         match step {
-            Step::Bind(placement) => {
-                self.writes.spawn(async move {
-                    let bound = writer.bind(&placement).await;
-                    Done::Bound(placement, bound)
-                });
-            }
+            Step::Bind(placement) => match self.telling.get_mut(&placement.pod.key) {
+                // That it fits nowhere must not be written after that it was placed.
+                Some(next) => *next = Next { told: None, bind: Some(placement) },
+                None => self.bind(placement),
+            },
             Step::Reject(rejected) => self.reject(rejected),
         }
+    }
+
+    fn bind(&mut self, placement: Placement) {
+        self.slow += usize::from(!placement.claims.is_empty());
+        let writer = Arc::clone(&self.writer);
+        self.writes.spawn(async move {
+            let bound = writer.bind(&placement).await;
+            Done::Bound(placement, bound)
+        });
     }
 
     fn reject(&mut self, rejected: Rejected) {
@@ -149,9 +166,9 @@ impl Shell {
     /// Writes a pod's status, after what is being written already.
     fn tell(&mut self, key: Key, told: Told) {
         match self.telling.get_mut(&key) {
-            Some(next) => *next = Some(told.after(next.take())),
+            Some(next) => next.told = Some(told.after(next.told.take())),
             None => {
-                self.telling.insert(key.clone(), None);
+                self.telling.insert(key.clone(), Next::default());
                 let writer = Arc::clone(&self.writer);
                 self.writes.spawn(async move {
                     writer.tell(&key, &told).await;
@@ -165,12 +182,16 @@ impl Shell {
         let now = self.writer.clock.now();
         match done {
             Ok(Done::Bound(placement, bound)) => {
+                self.slow -= usize::from(!placement.claims.is_empty());
                 let pod = self.writer.feed.pod(&placement.pod.key);
                 self.core.bound(&placement, bound, pod, now);
             }
             Ok(Done::Told(key)) => {
-                if let Some(Some(next)) = self.telling.remove(&key) {
-                    self.tell(key, next);
+                let next = self.telling.remove(&key).unwrap_or_default();
+                if let Some(placement) = next.bind {
+                    self.bind(placement);
+                } else if let Some(told) = next.told {
+                    self.tell(key, told);
                 }
             }
             // Those who should have made room are still there: it has to be decided again.

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use corten_api::api::core::v1::Pod;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{World, node_in, pod};
+use crate::Profile;
+use crate::framework::State;
+use crate::model::PodInfo;
+use crate::schedule::{cycle, filter, move_pod, prepare};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -59,19 +64,28 @@ fn any_spec() -> impl Strategy<Value = Value> {
     })
 }
 
+fn any_placed() -> impl Strategy<Value = (u8, Value)> {
+    (0..12_u8, 0..6_u8, any_spec(), any::<bool>()).prop_map(|(number, node, spec, leaving)| {
+        let mut object = pod(&format!("pod-{number}"), spec);
+        object["metadata"]["uid"] = format!("{number}-{node}").into();
+        object["spec"]["nodeName"] = node_name(node).into();
+        if leaving && number < 3 {
+            object["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        }
+        (number, object)
+    })
+}
+
+fn parsed(object: &Value) -> PodInfo {
+    let pod: Pod = serde_json::from_value(object.clone()).expect("a pod");
+    PodInfo::of(&pod)
+}
+
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => any_node().prop_map(|(number, node)| Step::Node(number, node)),
         1 => (0..5_u8).prop_map(Step::NoNode),
-        6 => (0..12_u8, 0..6_u8, any_spec(), any::<bool>()).prop_map(|(number, node, spec, leaving)| {
-            let mut object = pod(&format!("pod-{number}"), spec);
-            object["metadata"]["uid"] = format!("{number}-{node}").into();
-            object["spec"]["nodeName"] = node_name(node).into();
-            if leaving && number < 3 {
-                object["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
-            }
-            Step::Pod(number, object)
-        }),
+        6 => any_placed().prop_map(|(number, object)| Step::Pod(number, object)),
         2 => (0..12_u8).prop_map(Step::NoPod),
         3 => any_spec().prop_map(Step::Ask),
     ]
@@ -112,6 +126,46 @@ proptest! {
                     prop_assert_eq!(world.try_pod(spec.clone()), fresh.try_pod(spec));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_would_be_is_what_is_once_it_comes_true(
+        nodes in prop::collection::vec(any_node(), 2..6),
+        pods in prop::collection::vec(any_placed(), 1..20),
+        spec in any_spec(),
+    ) {
+        let mut world = World::new();
+        nodes.iter().for_each(|(_, node)| world.node(node));
+        pods.iter().for_each(|(_, pod)| world.pod(pod));
+        world.core.cache.settle();
+        let asking = parsed(&pod("try", spec));
+        for slot in world.core.cache.order().to_vec() {
+            let (tried, there) = {
+                let cache = &world.core.cache;
+                let profile = Profile::default();
+                let cycle = cycle(cache, &profile, &asking).expect("it has no node");
+                let (mut state, mut asked) = (State::default(), 0);
+                prepare(&cycle, &mut state, &mut asked).expect("nothing refuses it");
+                let mut node = cache.node(slot).clone();
+                let there = node.pods.clone();
+                // They leave, the first of them comes back, and leaves again.
+                there.iter().for_each(|pod| move_pod(&cycle, &mut state, asked, &mut node, pod, false));
+                if let Some(first) = there.first() {
+                    move_pod(&cycle, &mut state, asked, &mut node, first, true);
+                    move_pod(&cycle, &mut state, asked, &mut node, first, false);
+                }
+                (filter(&cycle, &state, asked, &node).is_ok(), there)
+            };
+            there.iter().for_each(|pod| world.gone(&pod.key.name));
+            let cache = &world.core.cache;
+            let profile = Profile::default();
+            let cycle = cycle(cache, &profile, &asking).expect("it has no node");
+            let (mut state, mut asked) = (State::default(), 0);
+            prepare(&cycle, &mut state, &mut asked).expect("nothing refuses it");
+            let real = filter(&cycle, &state, asked, cache.node(slot)).is_ok();
+            prop_assert_eq!(tried, real);
+            there.into_iter().for_each(|pod| drop(world.core.cache.place(pod)));
         }
     }
 }
