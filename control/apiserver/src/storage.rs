@@ -9,7 +9,7 @@ use corten_store::{Compare, Entry, LeaseId, Op, Outcome, Revision, Snapshot, Sto
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::admission::quota::Charge;
+use crate::admission::quota::{Charges, Fence};
 use crate::route::Target;
 use crate::server::Server;
 
@@ -132,8 +132,8 @@ pub(crate) struct Commit<'a> {
     /// What is to be there; `None` deletes.
     pub(crate) new: Option<&'a Value>,
     pub(crate) lease: LeaseId,
-    /// Quotas that are charged with it.
-    pub(crate) charges: &'a [Charge],
+    /// What it does to quotas.
+    pub(crate) charges: &'a Charges,
 }
 
 /// What became of a write.
@@ -188,10 +188,16 @@ pub(crate) async fn commit(store: &Store, commit: Commit<'_>) -> Result<Committe
     for claim in before.difference(&after) {
         txn.then.push(Op::Delete { key: claim_key(claim) });
     }
-    for charge in charges {
+    for charge in &charges.list {
         let (value, stamp) = encode(&charge.quota)?;
         txn.compare.push(Compare::ModRevision(charge.key.clone(), charge.revision));
         txn.then.push(Op::Put { key: charge.key.clone(), value, stamp: Some(stamp), lease: 0 });
+    }
+    if let Some(Fence { key, revision, moves }) = &charges.fence {
+        txn.compare.push(Compare::ModRevision(key.clone(), *revision));
+        if *moves {
+            txn.then.push(Op::Put { key: key.clone(), value: Bytes::new(), stamp: None, lease: 0 });
+        }
     }
     let expected = old.map_or(0, |(_, revision)| revision);
     match store.transact(txn).await.map_err(refused)? {

@@ -457,3 +457,36 @@ async fn who_writes_a_status_does_not_let_go_of_the_object() {
     assert_eq!(pod["metadata"]["ownerReferences"], json!([owner]));
     assert_eq!(api.get(&format!("{PODS}/p")).await.0, 200, "it is still held");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_quota_counts_what_is_made_while_it_comes() {
+    let api = std::sync::Arc::new(Api::new().await);
+    let (maps, quotas) = ("/api/v1/namespaces/default/configmaps", "/api/v1/namespaces/default/resourcequotas");
+    for round in 0..10 {
+        let makers = (0..8).map(|maker| {
+            let api = std::sync::Arc::clone(&api);
+            tokio::spawn(async move {
+                for number in 0..5 {
+                    let map = json!({"metadata": {"name": format!("m-{round}-{maker}-{number}")}});
+                    assert_eq!(api.post(maps, &map).await.0, 201);
+                    let path = format!("{maps}/m-{round}-{maker}-{number}");
+                    if number % 2 == 0 {
+                        assert_eq!(api.delete(&path).await.0, 200);
+                    }
+                }
+            })
+        });
+        let makers: Vec<_> = makers.collect();
+        tokio::task::yield_now().await;
+        let name = format!("q-{round}");
+        let quota = json!({"metadata": {"name": name}, "spec": {"hard": {"configmaps": "1000"}}});
+        assert_eq!(api.post(quotas, &quota).await.0, 201);
+        for maker in makers {
+            maker.await.expect("made");
+        }
+        let there = api.get(maps).await.1["items"].as_array().map_or(0, Vec::len);
+        let used = api.get(&format!("{quotas}/{name}")).await.1["status"]["used"]["configmaps"].clone();
+        assert_eq!(used, there.to_string(), "round {round}");
+        api.delete(&format!("{quotas}/{name}")).await;
+    }
+}

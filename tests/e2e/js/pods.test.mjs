@@ -1,7 +1,7 @@
 // Running pods: logs, exec, attach, files and ports, as the client's own helpers ask for them.
 
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { mkdtemp, writeFile } from "node:fs/promises";
 import { createConnection, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -38,8 +38,10 @@ suite("pods", () => {
         });
         assert.equal(await core.readNamespacedPodLog({ name: "writer", namespace, tailLines: 1 }), text.slice(-5));
         const followed = new Kept();
-        await new k8s.Log(config).log(namespace, "writer", "main", followed, { follow: true, tailLines: 2 });
+        const options = { follow: true, tailLines: 2 };
+        const following = await new k8s.Log(config).log(namespace, "writer", "main", followed, options);
         await eventually(() => assert.equal(followed.text, "0001\n0002\n"));
+        following.abort();
     });
 
     test("commands say how they ended", async () => {
@@ -51,42 +53,42 @@ suite("pods", () => {
         assert.match(err, /\/none/);
     });
 
-    test("files go in and out", async () => {
+    test("what comes in by standard input goes out again", async () => {
+        const [status, out] = await exec(["/testbox", "cat-stdin"], "from outside\n".repeat(1000));
+        assert.deepEqual([status.status, out.length], ["Success", 13_000]);
+    });
+
+    test("files are copied into a pod", async () => {
         const folder = await mkdtemp(join(tmpdir(), "js-"));
         await writeFile(join(folder, "note"), "from outside\n".repeat(1000));
-        const copy = new k8s.Cp(config);
-        await copy.cpToPod(namespace, "web", "main", "note", "/tmp", folder);
-        const there = await eventually(async () => {
-            const [, text] = await exec(["/testbox", "cat", "/tmp/note"]);
-            assert.equal(text.length, 13_000);
-            return text;
+        await new k8s.Cp(config).cpToPod(namespace, "web", "main", folder, "/tmp/copied");
+        await eventually(async () => {
+            const [, text] = await exec(["/testbox", "cat", "/tmp/copied/note"]);
+            assert.equal(text, "from outside\n".repeat(1000));
         });
-        await exec(["/testbox", "write", "/tmp/back", "from inside"]);
-        await copy.cpFromPod(namespace, "web", "main", "back", folder, "/tmp");
-        const back = await eventually(async () => {
-            const text = await readFile(join(folder, "back"), "utf8");
-            assert.notEqual(text, "");
-            return text;
-        });
-        assert.deepEqual([there.slice(0, 12), back], ["from outside", "from inside"]);
     });
 
     test("a port of a pod is forwarded", async () => {
         const forward = new k8s.PortForward(config);
-        const server = createServer((socket) => void forward.portForward(namespace, "web", [8080], socket, null, socket));
+        let forwarded;
+        const server = createServer((socket) => {
+            forwarded = forward.portForward(namespace, "web", [8080], socket, null, socket);
+        });
         await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
         const answer = await new Promise((resolve, reject) => {
             const socket = createConnection(server.address().port, "127.0.0.1");
             let text = "";
             socket.on("data", (data) => {
                 text += data;
-                if (text.includes("GET /there")) resolve(text);
+                if (!text.includes("GET /there")) return;
+                socket.destroy();
+                resolve(text);
             });
             socket.on("error", reject);
             socket.write("GET /there HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n");
         });
         assert.match(answer, /^HTTP\/1.1 200/);
+        (await forwarded).close();
         server.close();
-        server.closeAllConnections?.();
     });
 });

@@ -86,8 +86,9 @@ suite("watches", () => {
         await eventually(() => assert.equal(informer.list(namespace).length, 2));
         await core.deleteNamespacedConfigMap({ name: "cached-1", namespace });
         await eventually(() => assert.equal(informer.get("cached-1", namespace), undefined));
+        // To stop is an error to it.
+        assert.deepEqual(errors, []);
         await informer.stop();
         assert.deepEqual(told, ["add cached-1", "update cached-1", "add cached-2", "delete cached-1"]);
-        assert.deepEqual(errors, []);
     });
 });

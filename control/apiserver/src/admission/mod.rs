@@ -102,8 +102,7 @@ impl Attempt<'_> {
 
     /// All objects of a kind, in one namespace or in all. One that is damaged has no say.
     fn all(&self, storage: &str, namespace: Option<&str>) -> Vec<Value> {
-        let prefix = storage::prefix(storage, namespace);
-        self.snapshot.prefix(&prefix).filter_map(|(_, entry)| storage::decode(entry).ok()).collect()
+        all(self.snapshot, storage, namespace)
     }
 
     /// The class that is marked as the default one: the newest, of several as old the first by name.
@@ -114,6 +113,12 @@ impl Attempt<'_> {
         classes.sort_by_key(|class| (std::cmp::Reverse(text(class, "creationTimestamp")), text(class, "name")));
         classes.into_iter().next()
     }
+}
+
+/// All objects of a kind that can be read, in one namespace or in all.
+fn all(snapshot: &Snapshot, storage: &str, namespace: Option<&str>) -> Vec<Value> {
+    let prefix = storage::prefix(storage, namespace);
+    snapshot.prefix(&prefix).filter_map(|(_, entry)| storage::decode(entry).ok()).collect()
 }
 
 /// Whether a new object may be where it is to be.

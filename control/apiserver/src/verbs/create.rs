@@ -87,7 +87,7 @@ pub(crate) async fn create_object(
             storage::check_size(&object, bytes.len())?;
             return Ok(bytes);
         }
-        if !charges.is_empty() && turn.is_none() {
+        if !charges.list.is_empty() && turn.is_none() {
             turn = Some(server.turn(namespace).await);
             continue;
         }
@@ -97,7 +97,10 @@ pub(crate) async fn create_object(
         };
         let commit = Commit { kind, key, old: None, new: Some(&object), lease, charges: &charges };
         match storage::commit(server.store(), commit).await? {
-            Committed::Done(Some(entry), _) => return Ok(entry.value),
+            Committed::Done(Some(entry), _) => {
+                admission::quota::settle(server, namespace, &name, &charges).await;
+                return Ok(entry.value);
+            }
             Committed::Done(None, _) => return Err(Status::internal("a created object has no entry")),
             Committed::Changed if generated => lost = Some(Status::no_unique_name(names, &name)),
             Committed::Charged => lost = Some(admission::quota::raced(&charges)),

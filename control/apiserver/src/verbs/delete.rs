@@ -233,7 +233,10 @@ pub(crate) async fn delete_object(
         let old = match &old {
             Err(_) if options.unreadable && !options.dry_run => {
                 match storage::remove(server.store(), &snapshot, &key, entry.mod_revision).await? {
-                    Some(_) => return Ok(Deleted::Gone(entry.value)),
+                    Some(_) => {
+                        admission::quota::settle_all(server, namespace).await;
+                        return Ok(Deleted::Gone(entry.value));
+                    }
                     None => continue,
                 }
             }
@@ -252,12 +255,12 @@ pub(crate) async fn delete_object(
             });
         }
         let charges = admission::quota::charges(&attempt, new.as_ref())?;
-        if !charges.is_empty() && turn.is_none() {
+        if !charges.list.is_empty() && turn.is_none() {
             turn = Some(server.turn(namespace).await);
             continue;
         }
-        let (before, charges) = (Some((old, entry.mod_revision)), charges.as_slice());
-        let commit = Commit { kind, key: key.clone(), old: before, new: new.as_ref(), lease: 0, charges };
+        let before = Some((old, entry.mod_revision));
+        let commit = Commit { kind, key: key.clone(), old: before, new: new.as_ref(), lease: 0, charges: &charges };
         match storage::commit(server.store(), commit).await? {
             Committed::Done(Some(entry), _) => return Ok(Deleted::Marked(entry.value)),
             Committed::Done(None, revision) => return Ok(Deleted::Gone(storage::restamped(&entry, revision))),

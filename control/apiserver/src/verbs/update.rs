@@ -178,7 +178,7 @@ pub(crate) async fn change_object(
         if write.dry_run {
             return Ok((storage::shown(&new, entry.mod_revision)?, warnings));
         }
-        if !charges.is_empty() && turn.is_none() {
+        if !charges.list.is_empty() && turn.is_none() {
             turn = Some(server.turn(namespace).await);
             continue;
         }
@@ -195,7 +195,10 @@ pub(crate) async fn change_object(
             charges: &charges,
         };
         match storage::commit(server.store(), commit).await? {
-            Committed::Done(Some(entry), _) => return Ok((entry.value, warnings)),
+            Committed::Done(Some(entry), _) => {
+                admission::quota::settle(server, namespace, name, &charges).await;
+                return Ok((entry.value, warnings));
+            }
             Committed::Done(None, revision) => return Ok((storage::restamped(&entry, revision), warnings)),
             // Once more, on what is there now: a version that the client demands is found wanting then, and one that a
             // JSON patch only carried along with the object is not.

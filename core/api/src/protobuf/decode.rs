@@ -129,6 +129,8 @@ impl<'a> Decoder<'a> {
         }
         let value = match value {
             Some(value) => value,
+            // An entry that is there holds bytes, if only none.
+            None if matches!(kind, Kind::Bytes) => Value::String(String::new()),
             None => self.zero(kind)?,
         };
         Ok((key, value))

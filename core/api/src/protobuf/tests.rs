@@ -194,6 +194,17 @@ fn bad_bytes_say_what_is_wrong() {
 }
 
 #[test]
+fn an_entry_without_bytes_holds_none() {
+    let mut data = Vec::new();
+    wire::field(&mut data, 1, b"key");
+    let (mut object, mut body) = (Vec::new(), b"k8s\0".to_vec());
+    wire::field(&mut object, 3, &data);
+    wire::field(&mut body, 2, &object);
+    let decoded = PROTOBUF.decode(&body, Some(("v1", "ConfigMap"))).expect("a ConfigMap");
+    assert_eq!(decoded.value["binaryData"], json!({"key": ""}));
+}
+
+#[test]
 fn depth_and_size_are_bounded() {
     // A schema in a schema in a schema …: field 28 is `not`.
     let mut schema = Vec::new();

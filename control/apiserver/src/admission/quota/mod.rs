@@ -1,11 +1,14 @@
 //! ResourceQuota: what a namespace holds is counted, and bounded.
 //!
-//! An object and what it uses are written in one transaction, so a quota's count is true at every revision. Only a
-//! quota that comes into being while objects do may miss one of these: it counted a moment before.
+//! An object and what it uses are written in one transaction, so a quota's count is true at every revision. What was
+//! decided before a quota bounded something, and is written after it, is decided anew: every write of what is counted
+//! demands that the namespace's fence is where it was, and a quota that bounds something new moves it. What was written
+//! while that quota was counting, it finds when it looks again (`settle`).
 //!
 //! Wording: k8s.io/apiserver/pkg/admission/plugin/resourcequota of Kubernetes v1.36.
 
 mod matching;
+mod settle;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -14,13 +17,15 @@ use bytes::Bytes;
 use corten_api::names::{Names, Scope};
 use corten_api::quantity::Quantity;
 use corten_api::status::Status;
-use corten_kinds::KINDS;
-use corten_store::Revision;
+use corten_kinds::{AnyKind, KINDS};
+use corten_store::{Revision, Snapshot};
 use serde_json::{Map, Value, json};
 
 use super::pod_resources::{Amounts, amounts};
-use super::{Attempt, is, is_pod, list};
+use super::{Attempt, all, is, is_pod, list};
 use crate::storage;
+
+pub(crate) use settle::{settle, settle_all};
 
 const STORAGE: &str = "resourcequotas";
 
@@ -31,14 +36,34 @@ pub(crate) struct Charge {
     pub(crate) quota: Value,
 }
 
+/// All that a write does to quotas.
+#[derive(Default)]
+pub(crate) struct Charges {
+    pub(crate) list: Vec<Charge>,
+    /// The fence of the namespace, if the object is counted.
+    pub(crate) fence: Option<Fence>,
+}
+
+/// A key that is written whenever a quota of its namespace bounds something new.
+pub(crate) struct Fence {
+    pub(crate) key: Bytes,
+    /// Where it was when the write was decided.
+    pub(crate) revision: Revision,
+    /// Whether this write moves it.
+    pub(crate) moves: bool,
+}
+
 /// What a write does to the quotas of its namespace; refused if there is not enough left. `new` is `None` if the object
 /// is to be gone.
-pub(crate) fn charges(write: &Attempt<'_>, new: Option<&Value>) -> Result<Vec<Charge>, Status> {
-    let (Some(namespace), names) = (write.namespace, write.names()) else { return Ok(Vec::new()) };
+pub(crate) fn charges(write: &Attempt<'_>, new: Option<&Value>) -> Result<Charges, Status> {
+    let (Some(namespace), names) = (write.namespace, write.names()) else { return Ok(Charges::default()) };
     if !usage::is_counted(names) {
-        return Ok(Vec::new());
+        return Ok(Charges::default());
     }
-    let mut charges = Vec::new();
+    let key = storage::claim_key(&format!("quotas/{namespace}"));
+    let revision = write.snapshot.get(&key).map_or(0, |entry| entry.mod_revision);
+    let moves = new.is_some_and(|new| bounds_anew(write, new));
+    let mut charges = Charges { list: Vec::new(), fence: Some(Fence { key, revision, moves }) };
     for (key, entry) in write.snapshot.prefix(&storage::prefix(STORAGE, Some(namespace))) {
         let Ok(quota) = storage::decode(entry) else { continue };
         let object = new.or(write.old).unwrap_or(&Value::Null);
@@ -56,24 +81,35 @@ pub(crate) fn charges(write: &Attempt<'_>, new: Option<&Value>) -> Result<Vec<Ch
         if let Some(new) = new {
             fits(write, &quota, &delta, new)?;
         }
-        charges.push(Charge { key: key.clone(), revision: entry.mod_revision, quota: charged(quota, &delta) });
+        charges.list.push(Charge { key: key.clone(), revision: entry.mod_revision, quota: charged(quota, &delta) });
     }
     Ok(charges)
 }
 
 /// The refusal of a write that lost the race for its quotas again and again.
-pub(crate) fn raced(charges: &[Charge]) -> Status {
-    let quota = charges.first().map_or(&Value::Null, |charge| &charge.quota);
+pub(crate) fn raced(charges: &Charges) -> Status {
+    let quota = charges.list.first().map_or(&Value::Null, |charge| &charge.quota);
     let kind = Names { group: "", version: "v1", kind: "", plural: STORAGE, singular: "", short: &[], categories: &[] };
     Status::modified(&kind, quota["metadata"]["name"].as_str().unwrap_or_default())
 }
 
 /// Gives a quota that is new, or bounds something else than before, its status.
 pub(crate) fn count(write: &Attempt<'_>, quota: &mut Value) {
-    let hard = quota["spec"]["hard"].as_object().cloned().unwrap_or_default();
-    if !is_quota(write.names()) || write.old.is_some_and(|old| old["status"]["hard"] == Value::from(hard.clone())) {
-        return;
+    if bounds_anew(write, quota) {
+        let itself = write.old.is_none();
+        counted(write.snapshot, write.namespace, quota, itself);
     }
+}
+
+/// Whether a quota is new, or bounds something else than before. After that it has to be settled.
+pub(crate) fn bounds_anew(write: &Attempt<'_>, quota: &Value) -> bool {
+    let hard = |quota: &Value| quota["spec"]["hard"].as_object().cloned().unwrap_or_default();
+    is_quota(write.names()) && write.old.is_none_or(|old| old["status"]["hard"] != Value::from(hard(quota)))
+}
+
+/// Counts what is there, and the quota itself if it is not there yet.
+fn counted(snapshot: &Snapshot, namespace: Option<&str>, quota: &mut Value, itself: bool) {
+    let hard = quota["spec"]["hard"].as_object().cloned().unwrap_or_default();
     let mut used: BTreeMap<&String, Quantity> = hard.keys().map(|name| (name, Quantity::ZERO)).collect();
     let mut take = |names: &Names, object: &Value| {
         if matching::matches(quota, names, object) {
@@ -87,11 +123,11 @@ pub(crate) fn count(write: &Attempt<'_>, quota: &mut Value) {
     for kind in KINDS.iter().filter(|kind| kind.scope() == Scope::Namespaced && !kind.is_view() && !kind.is_virtual()) {
         let names = kind.names();
         if hard.keys().any(|resource| usage::may_use(names, resource)) {
-            write.all(kind.storage(), write.namespace).iter().for_each(|object| take(names, object));
+            all(snapshot, kind.storage(), namespace).iter().for_each(|object| take(names, object));
         }
     }
-    if write.old.is_none() {
-        take(write.names(), quota);
+    if itself && let Some(kind) = kind() {
+        take(kind.names(), quota);
     }
     let used: Map<String, Value> =
         used.into_iter().map(|(name, amount)| (name.clone(), amount.to_string().into())).collect();
@@ -100,6 +136,10 @@ pub(crate) fn count(write: &Attempt<'_>, quota: &mut Value) {
     } else {
         quota["status"] = json!({"hard": hard, "used": used});
     }
+}
+
+fn kind() -> Option<&'static dyn AnyKind> {
+    KINDS.iter().copied().find(|kind| is_quota(kind.names()))
 }
 
 fn is_quota(names: &Names) -> bool {
