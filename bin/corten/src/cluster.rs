@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use corten_agent::Agent;
-use corten_apiserver::{Identity, Pki, PkiOptions, Server};
+use corten_apiserver::{Identity, Pki, PkiOptions, Server, SigningOrder};
 use corten_base::{Clock, Random, Tasks, chain};
 use corten_client::Informers;
+use corten_controllers::{CertificateOrder, Signer};
 use corten_image::ImageStore;
 use corten_network::Network;
 use corten_runtime::Engine;
@@ -76,6 +77,7 @@ impl Cluster {
             clock: clock.clone(),
             random: random.clone(),
             root_ca_pem: pki.ca_pem().to_owned(),
+            signer: signer(Arc::clone(&pki)),
             pod_range: POD_RANGE,
         };
         // One cache of each kind for all who read all of it.
@@ -93,7 +95,10 @@ impl Cluster {
         }
         let scheduler = client(Identity::scheduler());
         let (cache, stop) = (informers.clone(), tasks.cancelled());
-        tasks.spawn("scheduler", corten_scheduler::run(scheduler, cache, clock.clone(), random.clone(), stop));
+        let config = corten_scheduler::Config::new(clock.clone(), random.clone());
+        let decisions = config.decisions.clone();
+        server.add_document("scheduling", move |path| decisions.answer(path));
+        tasks.spawn("scheduler", corten_scheduler::run(scheduler, cache, config, stop));
 
         let (engine, images) = joined(engine).await.context("cannot start the container runtime")?;
         let network = joined(network).await.context("cannot set up the node's network")?;
@@ -197,6 +202,13 @@ async fn network(settings: Arc<Settings>) -> anyhow::Result<Arc<Network>> {
 
 fn resolv_conf() -> PathBuf {
     PathBuf::from("/etc/resolv.conf")
+}
+
+/// The certificate authority as the controllers use it.
+fn signer(pki: Arc<Pki>) -> Signer {
+    Signer::new(move |CertificateOrder { request, usages, lifetime, serial, now }| {
+        pki.sign(&SigningOrder { request: &request, usages: &usages, lifetime, serial, now })
+    })
 }
 
 /// Renews certificates long before they end; what is connected goes on.

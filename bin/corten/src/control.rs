@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use corten_apiserver::Service;
-use corten_base::chain;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
@@ -30,28 +29,14 @@ pub(crate) fn bind(run_dir: &Path) -> anyhow::Result<UnixListener> {
 
 /// Serves until `cancel` fires.
 pub(crate) async fn serve(listener: UnixListener, service: Service, cancel: CancellationToken) {
-    loop {
-        let accepted = tokio::select! {
-            () = cancel.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "cannot accept a connection to the control socket");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                continue;
-            }
-        };
+    corten_base::accept(&listener, "the control socket", &cancel, |stream| {
         let (service, cancel) = (TowerToHyperService::new(service.clone()), cancel.clone());
         tokio::spawn(async move {
             let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-            tokio::select! {
-                () = cancel.cancelled() => {}
-                _ = server.serve_connection(TokioIo::new(stream), service) => {}
-            }
+            let _ = cancel.run_until_cancelled(server.serve_connection(TokioIo::new(stream), service)).await;
         });
-    }
+    })
+    .await;
 }
 
 /// A client of the cluster that runs in this run folder.

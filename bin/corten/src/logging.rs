@@ -26,7 +26,7 @@ pub(crate) fn start(filter: &str) -> anyhow::Result<()> {
         .with_context(|| format!("--log {filter:?} is no filter: try info, debug, or info,corten_agent=debug"))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| corten_base::Pulsing(std::io::stderr()))
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     Ok(())

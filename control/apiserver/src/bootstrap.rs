@@ -1,6 +1,8 @@
 //! The objects that every cluster has.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::sync::{Mutex, PoisonError};
 
 use corten_api::status::Status;
 use corten_kinds::{AnyKind, KINDS, SYSTEM_CLASSES};
@@ -15,7 +17,29 @@ use crate::server::Server;
 use crate::standing;
 use crate::verbs::{Change, Write, change_object, create_object};
 
+const LOCAL_PATH: &str = "local-path";
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// The steps of a start that health checks ask for by upstream's names.
+const NAMESPACES_MADE: &str = "start-system-namespaces-controller";
+const POLICY_MADE: &str = "rbac/bootstrap-roles";
+const SERVICE_MADE: &str = "bootstrap-controller";
+
+/// Which steps of the start are done.
+#[derive(Default)]
+pub(crate) struct Started(Mutex<BTreeSet<&'static str>>);
+
+impl Started {
+    fn done(&self, step: &'static str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(step);
+    }
+
+    /// Whether a step is done.
+    pub(crate) fn check(&self, step: &str) -> Result<(), String> {
+        let done = self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(step);
+        if done { Ok(()) } else { Err("not finished".to_owned()) }
+    }
+}
 
 /// Creates what is missing, and keeps the addresses of the `kubernetes` service true.
 pub(crate) async fn run(server: &Server) -> Result<(), Status> {
@@ -23,6 +47,7 @@ pub(crate) async fn run(server: &Server) -> Result<(), Status> {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         ensure(server, "Namespace", None, name, object, false).await?;
     }
+    server.started().done(NAMESPACES_MADE);
     for (name, value, description) in SYSTEM_CLASSES {
         let class = json!({
             "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
@@ -30,7 +55,9 @@ pub(crate) async fn run(server: &Server) -> Result<(), Status> {
         });
         ensure(server, "PriorityClass", None, name, class, false).await?;
     }
+    ensure(server, "StorageClass", None, LOCAL_PATH, local_path(), false).await?;
     policy::reconcile(server).await?;
+    server.started().done(POLICY_MADE);
     standing::ensure(server).await?;
     let config = server.config();
     let address = first_address(config.service_range).to_string();
@@ -61,8 +88,21 @@ pub(crate) async fn run(server: &Server) -> Result<(), Status> {
         "ports": [{"name": "https", "port": config.port, "protocol": "TCP"}],
     });
     ensure(server, "EndpointSlice", Some("default"), "kubernetes", slice, true).await?;
+    server.started().done(SERVICE_MADE);
     let Some(address) = config.dns_address else { return Ok(()) };
     ensure(server, "Service", Some("kube-system"), "kube-dns", dns(address), false).await
+}
+
+/// The class of the built-in provisioner: folders of the node on which a claim is first used.
+fn local_path() -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": {
+            "name": LOCAL_PATH, "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": "corten.dev/local-path", "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer", "allowVolumeExpansion": true,
+    })
 }
 
 /// Under this name clients look for the cluster's DNS. It has no endpoints: each node answers at the address itself.

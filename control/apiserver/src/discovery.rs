@@ -2,7 +2,7 @@
 
 use corten_api::names::Scope;
 use corten_api::status::Status;
-use corten_kinds::{AnyKind, KINDS, Subresource};
+use corten_kinds::{AnyKind, KINDS, Proxied, Subresource};
 use http::header::{ACCEPT, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
@@ -13,31 +13,40 @@ use crate::negotiate::{self, Form, Shape};
 use crate::request::Request;
 use crate::route::subresource_name;
 use crate::server::Server;
-use crate::{health, metrics, objects, openapi, version};
+use crate::{documents, health, metrics, openapi, version};
 
-/// Groups in the order in which clients prefer them, as upstream ranks them; others follow.
-const GROUPS: &[&str] = &[
-    "",
-    "apiregistration.k8s.io",
-    "apps",
-    "events.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "storage.k8s.io",
-    "admissionregistration.k8s.io",
-    "scheduling.k8s.io",
-    "coordination.k8s.io",
-    "node.k8s.io",
-    "discovery.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
-    "resource.k8s.io",
+/// How far in front a group is when clients look for a resource, as upstream ranks them.
+const GROUPS: &[(&str, i32)] = &[
+    ("", 18_000),
+    ("apiregistration.k8s.io", 17_900),
+    ("apps", 17_800),
+    ("events.k8s.io", 17_750),
+    ("authentication.k8s.io", 17_700),
+    ("authorization.k8s.io", 17_600),
+    ("autoscaling", 17_500),
+    ("batch", 17_400),
+    ("certificates.k8s.io", 17_300),
+    ("networking.k8s.io", 17_200),
+    ("policy", 17_100),
+    ("rbac.authorization.k8s.io", 17_000),
+    ("storage.k8s.io", 16_800),
+    ("apiextensions.k8s.io", 16_700),
+    ("admissionregistration.k8s.io", 16_700),
+    ("scheduling.k8s.io", 16_600),
+    ("coordination.k8s.io", 16_500),
+    ("node.k8s.io", 16_300),
+    ("discovery.k8s.io", 16_200),
+    ("flowcontrol.apiserver.k8s.io", 16_100),
+    ("resource.k8s.io", 15_900),
 ];
+/// Groups that are not named above follow.
+const OTHERS: i32 = 15_000;
+
+/// How far in front a group is.
+pub(crate) fn group_priority(group: &str) -> i32 {
+    GROUPS.iter().find(|(own, _)| *own == group).map_or(OTHERS, |(_, priority)| *priority)
+}
+
 /// Prometheus' text form.
 const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
@@ -80,6 +89,7 @@ pub(crate) async fn answer(server: &Server, request: &Request) -> Result<Answer,
         ["apis", group, version] if served(group, version).next().is_some() => {
             document(request, |_| (resources(group, version), false))
         }
+        ["corten", "v1", name, rest @ ..] => documents::answer(server, name, rest),
         _ => Err(Status::no_such_path()),
     }
 }
@@ -99,7 +109,7 @@ fn document(request: &Request, make: impl FnOnce(Form) -> (Value, bool)) -> Resu
             let kind = HeaderValue::from_str(&kind).map_err(Status::internal)?;
             body::answer(StatusCode::OK, kind, body::full(text))
         }
-        _ => objects::value(StatusCode::OK, form, &value),
+        _ => body::value(StatusCode::OK, &value),
     };
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         answer.headers_mut().insert(ETAG, etag);
@@ -129,7 +139,7 @@ pub(crate) fn group_versions() -> Vec<(&'static str, &'static str)> {
             all.push(pair);
         }
     }
-    all.sort_by_key(|(group, _)| GROUPS.iter().position(|own| own == group).unwrap_or(GROUPS.len()));
+    all.sort_by_key(|(group, _)| std::cmp::Reverse(group_priority(group)));
     all
 }
 
@@ -189,10 +199,10 @@ pub(crate) fn spoken(
             (own, &["get", "patch", "update"])
         }
         Subresource::Proxy => {
-            let options = match names.kind {
-                "Service" => "ServiceProxyOptions",
-                "Node" => "NodeProxyOptions",
-                _ => "PodProxyOptions",
+            let options = match kind.proxied() {
+                Some(Proxied::Service) => "ServiceProxyOptions",
+                Some(Proxied::Node) => "NodeProxyOptions",
+                Some(Proxied::Pod) | None => "PodProxyOptions",
             };
             (("", "v1", options), &["create", "delete", "get", "patch", "update"])
         }

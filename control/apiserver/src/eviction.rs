@@ -10,6 +10,7 @@ use corten_api::status::Status;
 use corten_kinds::{AnyKind, KINDS};
 use serde_json::{Value, json};
 
+use crate::admission::guards;
 use crate::body::Answer;
 use crate::identity::Identity;
 use crate::managed::{Tracking, Writer};
@@ -56,7 +57,8 @@ pub(crate) async fn evict(server: &Server, request: &Request, target: &Target) -
     let user = &request.user;
     let asked = options(request, &eviction)?;
     for _ in 0..ATTEMPTS {
-        let pod = stored(server, target.kind, target.namespace.as_deref(), name)?;
+        let pod: Value = storage::of(server, target)?;
+        guards::check_post(server, user, target, &pod, &eviction)?;
         let leave = leave(server, target, &pod)?;
         let mut options = asked.clone();
         match &leave {
@@ -113,7 +115,7 @@ async fn delete(
         options.version = options.version.and(version);
     }
     let name = target.name.as_deref().unwrap_or_default();
-    delete_object(server, target.kind, target.namespace.as_deref(), name, &options).await?;
+    delete_object(server, user, target.kind, target.namespace.as_deref(), name, &options).await?;
     Ok(())
 }
 
@@ -132,12 +134,6 @@ fn options(request: &Request, eviction: &Value) -> Result<DeleteOptions, Status>
     // Only the body says how; the request's parameters are those of a creation.
     let options = DeleteOptions::of(&Query::default(), &eviction["deleteOptions"])?;
     Ok(DeleteOptions { dry_run: dry_run(request)? || options.dry_run, unreadable: false, ..options })
-}
-
-fn stored(server: &Server, kind: &dyn AnyKind, namespace: Option<&str>, name: &str) -> Result<Value, Status> {
-    let snapshot = server.store().snapshot();
-    let entry = snapshot.get(&storage::key(kind.storage(), namespace, name));
-    storage::decode(entry.ok_or_else(|| Status::not_found(kind.names(), name))?)
 }
 
 fn is_unhealthy(pod: &Value) -> bool {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use corten_api::status::Status;
 use http::StatusCode;
@@ -24,12 +25,14 @@ const CHECKS: &[(&str, &[&str])] = &[
     ("log", &[HEALTHZ, LIVEZ, READYZ]),
     ("etcd", &[HEALTHZ, LIVEZ, READYZ]),
     ("etcd-readiness", &[READYZ]),
-    // A server is made with its first objects written, so it has started once it answers.
     ("poststarthook/bootstrap-controller", &[HEALTHZ, LIVEZ, READYZ]),
     ("poststarthook/start-system-namespaces-controller", &[HEALTHZ, LIVEZ, READYZ]),
     ("poststarthook/rbac/bootstrap-roles", &[HEALTHZ, LIVEZ, READYZ]),
     ("shutdown", &[READYZ]),
 ];
+
+/// How long the log may take for a line, as upstream has it.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How often each check ended how, by (endpoint, check, success).
 #[derive(Default)]
@@ -38,8 +41,19 @@ pub(crate) struct Tally(Mutex<BTreeMap<(&'static str, &'static str, bool), u64>>
 async fn check(server: &Server, name: &str) -> Result<(), String> {
     match name {
         "etcd" | "etcd-readiness" => components::store(server).await,
+        "log" => log(corten_base::log_stuck_for()),
         "shutdown" if server.stopping().is_cancelled() => Err("process is shutting down".to_owned()),
-        _ => Ok(()),
+        // That it answers is all that the first asks, and nobody would answer the last otherwise.
+        "ping" | "shutdown" => Ok(()),
+        hook => server.started().check(hook.trim_start_matches("poststarthook/")),
+    }
+}
+
+/// A log that takes no lines will soon stop whoever writes one.
+fn log(stuck: Option<Duration>) -> Result<(), String> {
+    match stuck.filter(|time| *time >= PATIENCE) {
+        Some(time) => Err(format!("the log has taken no line for {} seconds", time.as_secs())),
+        None => Ok(()),
     }
 }
 
@@ -129,4 +143,16 @@ pub(crate) async fn indicators(server: &Server) -> String {
         let _ = writeln!(text, "kubernetes_healthchecks_total{{{labels}}} {count}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_may_be_slow_but_not_stuck() {
+        assert_eq!(log(None), Ok(()));
+        assert_eq!(log(Some(Duration::from_secs(119))), Ok(()));
+        assert_eq!(log(Some(Duration::from_secs(121))), Err("the log has taken no line for 121 seconds".to_owned()));
+    }
 }

@@ -4,7 +4,7 @@
 //! (decode → admit → `AnyKind::process` → `storage` commit → encode). docs/api.md walks through it.
 //!
 //! Architecture invariant: nothing here knows a kind by name, save `subresources` and `admission`, which are about
-//! pods, service accounts and namespaces by their nature.
+//! pods, service accounts and namespaces by their nature, and `authorize::node`.
 
 mod admission;
 mod authenticate;
@@ -14,11 +14,11 @@ mod bootstrap;
 mod canonical;
 mod components;
 mod discovery;
+mod documents;
 mod eviction;
 mod filter;
 mod health;
 mod identity;
-mod legacy_tokens;
 mod lists;
 mod managed;
 mod metrics;
@@ -53,7 +53,7 @@ mod watch_events;
 pub use body::Body;
 pub use identity::Identity;
 pub use node_proxy::{NodeDialer, NodeStream};
-pub use pki::{Credentials, Pki, PkiError, PkiOptions};
+pub use pki::{Credentials, Pki, PkiError, PkiOptions, SigningOrder};
 pub use server::{Config, Server, Service, StartError};
 
 /// The Kubernetes version that is served.

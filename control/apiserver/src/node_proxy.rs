@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use corten_api::api::core::v1::{Node, Pod};
+use corten_api::names::Names;
 use corten_api::status::Status;
 use corten_kinds::Subresource;
 use futures::StreamExt;
@@ -23,6 +24,10 @@ use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
 use crate::storage;
+
+/// The kind that the parameters of a request for a log are.
+static LOG_OPTIONS: Names =
+    Names { group: "", version: "v1", kind: "PodLogOptions", plural: "", singular: "", short: &[], categories: &[] };
 
 /// A connection to a kubelet.
 pub trait NodeStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -43,16 +48,14 @@ pub trait NodeDialer: Send + Sync + 'static {
 
 /// `pods/log`.
 pub(crate) async fn logs(server: &Arc<Server>, request: &Request, target: &Target) -> Result<Answer, Status> {
-    let pod = pod(server, target)?;
+    let pod: Pod = storage::of(server, target)?;
     let container = container(&pod, request.query.get("container"))?;
     for name in ["tailLines", "limitBytes", "sinceSeconds"] {
         let least = i64::from(name != "tailLines");
         if let Some(number) = request.query.number(name)?.filter(|number| *number < least) {
             let mut errs = corten_api::field::FieldErrors::default();
             errs.invalid(name, number, format!("must be greater than or equal to {least}"));
-            let mut status = Status::invalid(target.kind.names(), target.name.as_deref().unwrap_or_default(), &errs);
-            status.message = status.message.replacen("Pod ", "PodLogOptions ", 1);
-            return Err(status);
+            return Err(Status::invalid(&LOG_OPTIONS, target.name.as_deref().unwrap_or_default(), &errs));
         }
     }
     let (node, waiting) = placed(server, &pod)?;
@@ -84,7 +87,7 @@ pub(crate) async fn stream(
     target: &Target,
     what: Subresource,
 ) -> Result<Answer, Status> {
-    let pod = pod(server, target)?;
+    let pod: Pod = storage::of(server, target)?;
     let mut path = match what {
         Subresource::PortForward => format!("/portForward/{}", path_of(&pod)),
         _ => {
@@ -132,14 +135,6 @@ pub(crate) async fn stream(
     Ok(answer)
 }
 
-fn pod(server: &Server, target: &Target) -> Result<Pod, Status> {
-    let name = target.name.as_deref().unwrap_or_default();
-    let snapshot = server.store().snapshot();
-    let key = storage::key(target.kind.storage(), target.namespace.as_deref(), name);
-    let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(target.kind.names(), name))?;
-    serde_json::from_slice(&entry.value).map_err(Status::internal)
-}
-
 fn path_of(pod: &Pod) -> String {
     let part = |text: &Option<String>| text.clone().unwrap_or_default();
     format!("{}/{}", part(&pod.metadata.namespace), part(&pod.metadata.name))
@@ -185,14 +180,13 @@ fn placed(server: &Server, pod: &Pod) -> Result<(Option<Node>, String), Status> 
     if node.is_empty() {
         return Ok((None, "PodScheduled".to_owned()));
     }
-    let snapshot = server.store().snapshot();
-    let entry = snapshot.get(&storage::key("minions", None, &node));
-    let entry = entry.ok_or_else(|| {
+    let found = storage::find(&server.store().snapshot(), "minions", None, &node)?;
+    let found = found.ok_or_else(|| {
         let mut status = Status::failure(404, "NotFound", format!("nodes \"{node}\" not found"));
         status.details = Some(serde_json::json!({"name": node, "kind": "nodes"}));
         status
     })?;
-    serde_json::from_slice(&entry.value).map(|node| (Some(node), String::new())).map_err(Status::internal)
+    Ok((Some(found), String::new()))
 }
 
 /// The request's parameters, as the kubelet takes them; the container is in the path already.

@@ -13,7 +13,7 @@ use http::header::{CONTENT_TYPE, WARNING};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::body::{self, Answer};
+use crate::body::Answer;
 use crate::negotiate::{Form, MEDIA_TYPES};
 use crate::request::{Query, Request};
 use crate::server::Server;
@@ -211,11 +211,6 @@ pub(crate) fn write_partial(form: Form, object: &[u8], out: &mut Vec<u8>) -> Res
     }
     out.push(b'}');
     Ok(())
-}
-
-/// Answers with a value; a later stage writes it in the form's syntax.
-pub(crate) fn value(code: StatusCode, _form: Form, value: &Value) -> Answer {
-    body::value(code, value)
 }
 
 /// More bytes of warnings than this are too much for the head of an answer: each is cut, and what is over is left out.

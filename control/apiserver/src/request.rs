@@ -1,6 +1,7 @@
 //! A request as the stages see it.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -82,6 +83,10 @@ where
     Ok(bytes.freeze())
 }
 
+/// The address that a request came from, among the request's extensions.
+#[derive(Clone, Copy)]
+pub(crate) struct PeerAddress(pub(crate) IpAddr);
+
 /// A request. Its body is read once its head is found good.
 pub(crate) struct Request {
     pub(crate) method: Method,
@@ -95,6 +100,8 @@ pub(crate) struct Request {
     /// the lock makes it so.
     pub(crate) incoming: std::sync::Mutex<Option<Incoming>>,
     pub(crate) user: Identity,
+    /// The address that it came from; none in process.
+    pub(crate) peer: Option<IpAddr>,
     /// For requests that become streams.
     pub(crate) upgrade: Option<hyper::upgrade::OnUpgrade>,
 }

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 
 use corten_api::field::{FieldErrors, Problem};
 use corten_api::names::Names;
+use corten_api::selector::Fields;
 use corten_api::status::Status;
 use serde_json::{Value, json};
 
 use crate::authenticate::{Bearer, bearer};
 use crate::authorize::rules::Rule;
-use crate::authorize::{Attributes, Resource, What};
+use crate::authorize::{Attributes, NODE_FIELD, Node, Resource, What};
 use crate::identity::Identity;
 use crate::server::Server;
 
@@ -81,6 +82,7 @@ fn access(server: &Server, user: &Identity, spec: &Value) -> Value {
             subresource: text(&of["subresource"]),
             namespace: text(&of["namespace"]),
             name: text(&of["name"]).into(),
+            node: selected_node(&of["fieldSelector"]).map(Into::into),
         };
         Attributes::to(text(&of["verb"]), resource)
     } else {
@@ -93,6 +95,17 @@ fn access(server: &Server, user: &Identity, spec: &Value) -> Value {
         status["reason"] = decision.reason.into();
     }
     status
+}
+
+/// The node whose objects alone are asked about.
+fn selected_node(selector: &Value) -> Option<String> {
+    let of_field = |own: &&Value| own["key"] == NODE_FIELD && own["operator"] == "In";
+    let mut requirements = selector["requirements"].as_array().into_iter().flatten();
+    if let Some(own) = requirements.find(of_field) {
+        return texts(&own["values"]).into_iter().next();
+    }
+    let raw = Fields::parse(text(&selector["rawSelector"])).ok()?;
+    raw.exact(NODE_FIELD).map(str::to_owned)
 }
 
 /// Wording: pkg/apis/authorization/validation of Kubernetes. `namespace` is that of a local review.
@@ -148,7 +161,10 @@ fn rules(server: &Server, user: &Identity, spec: &Value) -> Result<Value, Status
     if namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }
-    let (rules, missing) = server.authorizer().policy(|policy| policy.rules_of(user, namespace));
+    let (rules, mut missing) = server.authorizer().policy(|policy| policy.rules_of(user, namespace));
+    if Node::of(user).is_some() {
+        missing.insert(0, "node authorizer does not support user rule resolution".to_owned());
+    }
     let of_resources = |rule: &&Rule| !rule.resources.is_empty();
     let of_paths = |rule: &&Rule| !rule.paths.is_empty();
     let resources: Vec<Value> = rules.iter().filter(of_resources).map(|rule| json!(rule)).collect();

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corten_base::chain;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, VARY};
 use http::{HeaderMap, HeaderValue};
 use http_body::Body as _;
@@ -18,6 +17,7 @@ use crate::authenticate::{Peer, authenticate, strip};
 use crate::body::Answer;
 use crate::negotiate::takes_gzip;
 use crate::pieces::Gzip;
+use crate::request::PeerAddress;
 use crate::server::Server;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,26 +33,15 @@ impl Server {
         cancel: CancellationToken,
     ) {
         let acceptor = TlsAcceptor::from(tls);
-        loop {
-            let accepted = tokio::select! {
-                () = cancel.cancelled() => break,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    tokio::spawn(Arc::clone(&self).connection(stream, acceptor.clone(), cancel.clone()));
-                }
-                Err(error) => {
-                    tracing::warn!(error = chain(&error), "cannot accept a connection to the API server");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+        corten_base::accept(&listener, "the API server", &cancel, |stream| {
+            tokio::spawn(Arc::clone(&self).connection(stream, acceptor.clone(), cancel.clone()));
+        })
+        .await;
         self.stop();
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, acceptor: TlsAcceptor, cancel: CancellationToken) {
-        let _ = stream.set_nodelay(true);
+        let address = stream.peer_addr().ok();
         let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await else { return };
         let peer = Arc::new(Peer::new(stream.get_ref().1.peer_certificates().unwrap_or_default()));
         let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
@@ -60,6 +49,9 @@ impl Server {
             async move {
                 let user = authenticate(&server, &peer, request.headers());
                 strip(request.headers_mut());
+                if let Some(address) = address {
+                    request.extensions_mut().insert(PeerAddress(address.ip()));
+                }
                 let headers = request.headers().clone();
                 let answer = server.answer(user, request).await;
                 Ok::<_, Infallible>(compressed(&headers, answer))

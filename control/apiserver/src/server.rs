@@ -23,7 +23,9 @@ use tokio_util::sync::CancellationToken;
 use crate::authenticate::impersonate::impersonate;
 use crate::authorize::Authorizer;
 use crate::body::{self, Answer, Body};
+use crate::bootstrap::Started;
 use crate::components::Components;
+use crate::documents::Documents;
 use crate::identity::Identity;
 use crate::metrics::{Labels, Metrics};
 use crate::negotiate::Wish;
@@ -31,7 +33,7 @@ use crate::node_proxy::NodeDialer;
 use crate::openapi::OpenApi;
 use crate::pki::{Pki, PkiError};
 use crate::render::render;
-use crate::request::{Query, Request, decode_path, drop_body, read_in_time};
+use crate::request::{PeerAddress, Query, Request, decode_path, drop_body, read_in_time};
 use crate::route::{Route, route};
 use crate::storage::claim_key;
 use crate::tokens::Tokens;
@@ -72,6 +74,8 @@ pub struct Server {
     verifier: Arc<dyn ClientCertVerifier>,
     openapi: tokio::sync::OnceCell<OpenApi>,
     components: Components,
+    documents: Documents,
+    started: Started,
     metrics: Arc<Metrics>,
     /// Ends long requests when the server stops.
     stopping: CancellationToken,
@@ -108,6 +112,8 @@ impl Server {
             verifier,
             openapi: tokio::sync::OnceCell::new(),
             components: Components::default(),
+            documents: Documents::default(),
+            started: Started::default(),
             metrics: Arc::default(),
             stopping: CancellationToken::new(),
             expiring: tokio::sync::Mutex::default(),
@@ -178,6 +184,14 @@ impl Server {
         &self.components
     }
 
+    pub(crate) fn documents(&self) -> &Documents {
+        &self.documents
+    }
+
+    pub(crate) fn started(&self) -> &Started {
+        &self.started
+    }
+
     pub(crate) fn stopping(&self) -> CancellationToken {
         self.stopping.clone()
     }
@@ -235,6 +249,7 @@ impl Server {
             body: Bytes::new(),
             incoming: Some(incoming.map_err(Into::into).boxed_unsync()).into(),
             user,
+            peer: parts.extensions.get::<PeerAddress>().map(|peer| peer.0),
             upgrade,
         };
         // A bug must end one request, not the connection with all that is on it.

@@ -10,6 +10,7 @@ use corten_kinds::{AnyKind, KINDS, Operation, Warnings, WriteContext};
 use corten_store::{Compare, Op, Outcome, Snapshot, Txn};
 use serde_json::{Value, json};
 
+use crate::discovery::group_priority;
 use crate::objects::time;
 use crate::server::{FreeIn, Server};
 use crate::storage;
@@ -94,42 +95,17 @@ fn objects(server: &Server) -> Vec<(Value, Value)> {
     all
 }
 
-/// How far in front a group is when clients look for a resource. Groups that are not named here follow.
-const GROUPS: &[(&str, i32)] = &[
-    ("", 18_000),
-    ("apps", 17_800),
-    ("events.k8s.io", 17_750),
-    ("authentication.k8s.io", 17_700),
-    ("authorization.k8s.io", 17_600),
-    ("autoscaling", 17_500),
-    ("batch", 17_400),
-    ("certificates.k8s.io", 17_300),
-    ("networking.k8s.io", 17_200),
-    ("policy", 17_100),
-    ("rbac.authorization.k8s.io", 17_000),
-    ("storage.k8s.io", 16_800),
-    ("apiextensions.k8s.io", 16_700),
-    ("admissionregistration.k8s.io", 16_700),
-    ("scheduling.k8s.io", 16_600),
-    ("coordination.k8s.io", 16_500),
-    ("node.k8s.io", 16_300),
-    ("discovery.k8s.io", 16_200),
-    ("flowcontrol.apiserver.k8s.io", 16_100),
-    ("resource.k8s.io", 15_900),
-];
-
 fn api_services() -> Vec<Value> {
     let served = KINDS.iter().map(|kind| (kind.names().group, kind.names().version));
     let versions: BTreeSet<(&str, &str)> = served.filter(|(group, _)| *group != "apiregistration.k8s.io").collect();
     let service = |(group, version): &(&str, &str)| {
-        let priority = GROUPS.iter().find(|(own, _)| own == group).map_or(15_000, |(_, priority)| *priority);
         let version_priority = match (*group, *version) {
             ("", _) => 1,
             ("autoscaling", "v2") => 30,
             _ => 15,
         };
         let mut spec = json!({
-            "version": version, "groupPriorityMinimum": priority, "versionPriority": version_priority,
+            "version": version, "groupPriorityMinimum": group_priority(group), "versionPriority": version_priority,
         });
         if !group.is_empty() {
             spec["group"] = (*group).into();

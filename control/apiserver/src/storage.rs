@@ -6,9 +6,12 @@ use bytes::Bytes;
 use corten_api::status::Status;
 use corten_kinds::AnyKind;
 use corten_store::{Compare, Entry, LeaseId, Op, Outcome, Revision, Snapshot, Store, Txn, WriteError};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::admission::quota::Charge;
+use crate::route::Target;
+use crate::server::Server;
 
 /// Key of an object.
 pub(crate) fn key(storage: &str, namespace: Option<&str>, name: &str) -> Bytes {
@@ -74,14 +77,41 @@ fn push(text: &mut Vec<u8>, name: &str, value: &Value) -> Result<(), Status> {
 /// The bytes of an object as if it were stored with this resourceVersion: what a dry run shows.
 pub(crate) fn shown(object: &Value, revision: Revision) -> Result<Bytes, Status> {
     let (bytes, at) = encode(object)?;
+    check_size(object, bytes.len())?;
     let at = usize::try_from(at).map_err(Status::internal)?;
     Ok([&bytes[..at], revision.to_string().as_bytes(), &bytes[at..]].concat().into())
 }
 
 /// An object from its bytes.
 pub(crate) fn decode(entry: &Entry) -> Result<Value, Status> {
-    serde_json::from_slice(&entry.value)
-        .map_err(|error| Status::internal(format!("a stored object is damaged: {error}")))
+    parse(&entry.value)
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Status> {
+    serde_json::from_slice(bytes).map_err(|error| Status::internal(format!("a stored object is damaged: {error}")))
+}
+
+/// An object in the store, if it is there.
+pub(crate) fn find<T: DeserializeOwned>(
+    snapshot: &Snapshot,
+    storage: &str,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<Option<T>, Status> {
+    snapshot.get(&key(storage, namespace, name)).map(|entry| parse(&entry.value)).transpose()
+}
+
+/// The bytes of the object at a path; 404 if there is none.
+pub(crate) fn bytes_of(server: &Server, target: &Target) -> Result<Bytes, Status> {
+    let name = target.name.as_deref().unwrap_or_default();
+    let snapshot = server.store().snapshot();
+    let entry = snapshot.get(&key(target.kind.storage(), target.namespace.as_deref(), name));
+    entry.map(|entry| entry.value.clone()).ok_or_else(|| Status::not_found(target.kind.names(), name))
+}
+
+/// The object at a path; 404 if there is none.
+pub(crate) fn of<T: DeserializeOwned>(server: &Server, target: &Target) -> Result<T, Status> {
+    parse(&bytes_of(server, target)?)
 }
 
 /// The bytes of an object as it was, with another resourceVersion: what a deletion shows.
@@ -118,6 +148,21 @@ pub(crate) enum Committed {
     Charged,
 }
 
+/// Most bytes of a stored object: upstream's limit of a request to etcd.
+const MOST_OBJECT: usize = 3 << 19;
+/// What is on its way out may grow a little more: marks and conditions must not fail to find room.
+const MOST_LEAVING: usize = 2 * MOST_OBJECT;
+
+/// Refuses an object that is too large. Each request is bounded; what many of them add up to is bounded here.
+pub(crate) fn check_size(object: &Value, length: usize) -> Result<(), Status> {
+    let most = if object["metadata"]["deletionTimestamp"].is_null() { MOST_OBJECT } else { MOST_LEAVING };
+    if length <= most {
+        return Ok(());
+    }
+    let message = format!("Request entity too large: the object would have {length} bytes, and limit is {most}");
+    Err(Status::failure(413, "RequestEntityTooLarge", message))
+}
+
 /// Carries out a write, with the claims of the object.
 pub(crate) async fn commit(store: &Store, commit: Commit<'_>) -> Result<Committed, Status> {
     let Commit { kind, key, old, new, lease, charges } = commit;
@@ -130,6 +175,7 @@ pub(crate) async fn commit(store: &Store, commit: Commit<'_>) -> Result<Committe
     match new {
         Some(object) => {
             let (value, stamp) = encode(object)?;
+            check_size(object, value.len())?;
             txn.then.push(Op::Put { key: key.clone(), value, stamp: Some(stamp), lease });
         }
         None => txn.then.push(Op::Delete { key: key.clone() }),

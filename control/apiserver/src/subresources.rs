@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use corten_api::names::Names;
 use corten_api::status::Status;
 use corten_kinds::{AnyKind, Subresource};
@@ -10,6 +9,7 @@ use http::StatusCode;
 use http::header::ACCEPT;
 use serde_json::{Value, json};
 
+use crate::admission::guards;
 use crate::body::{self, Answer};
 use crate::identity::Identity;
 use crate::managed::{self, Tracking, Writer};
@@ -18,7 +18,9 @@ use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
 use crate::token_request::{self, TOKEN_REQUEST};
-use crate::verbs::{Change, Patch, Write, apply, apply_scale, change_object, check_identity, dry_run, part_change};
+use crate::verbs::{
+    Change, Patch, Write, apply, apply_scale, change_object, check_identity, check_version, dry_run, part_change,
+};
 use crate::{eviction, negotiate, node_proxy, proxy, storage};
 
 const fn names(group: &'static str, version: &'static str, kind: &'static str) -> Names {
@@ -40,6 +42,7 @@ pub(crate) async fn run(server: &Arc<Server>, request: Request, target: Target, 
         (Subresource::Scale, "update" | "patch") => rescale(server, &request, &target).await,
         (Subresource::Binding, "create") => {
             let (binding, _) = objects::decode(server, &request, &BINDING)?;
+            guards::check_post(server, &request.user, &target, &storage::of(server, &target)?, &binding)?;
             bind(server, &request.user, &target, &binding, dry_run(&request)?).await
         }
         (Subresource::Eviction, "create") => eviction::evict(server, &request, &target).await,
@@ -61,17 +64,9 @@ fn is_part(subresource: Subresource) -> bool {
     )
 }
 
-fn stored(server: &Server, target: &Target) -> Result<Bytes, Status> {
-    let name = target.name.as_deref().unwrap_or_default();
-    let key = storage::key(target.kind.storage(), target.namespace.as_deref(), name);
-    let snapshot = server.store().snapshot();
-    let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(target.kind.names(), name))?;
-    Ok(entry.value.clone())
-}
-
 fn whole(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(ACCEPT))?;
-    objects::show(server, request, form, target.kind, &stored(server, target)?, StatusCode::OK, &Vec::new())
+    objects::show(server, request, form, target.kind, &storage::bytes_of(server, target)?, StatusCode::OK, &Vec::new())
 }
 
 async fn replace(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
@@ -81,6 +76,7 @@ async fn replace(server: &Server, request: &Request, target: &Target) -> Result<
     let what = part_change(target.subresource.unwrap_or(Subresource::Status));
     let change = |old: &Value| {
         if !finalize {
+            check_version(target.kind, &object)?;
             return Ok((object.clone(), Vec::new()));
         }
         // Finalizing changes the finalizers and nothing else.
@@ -104,7 +100,7 @@ async fn patch(server: &Server, request: &Request, target: &Target) -> Result<An
     }
     let form = negotiate::accept(request.header(ACCEPT))?;
     let writer = Writer::of(request, target)?;
-    let patch = Patch::read(server, request)?;
+    let patch = Patch::read(request)?;
     let change = |old: &Value| patch.apply(server, request, target.kind, old);
     let write = Write::of(request, Tracking::Update(&writer))?;
     let (bytes, warnings) = change_object(server, target, what, &write, change).await?;
@@ -117,7 +113,7 @@ fn scale(kind: &dyn AnyKind, bytes: &[u8]) -> Result<Value, Status> {
 }
 
 fn scale_of(server: &Server, target: &Target) -> Result<Answer, Status> {
-    Ok(body::value(StatusCode::OK, &scale(target.kind, &stored(server, target)?)?))
+    Ok(body::value(StatusCode::OK, &scale(target.kind, &storage::bytes_of(server, target)?)?))
 }
 
 async fn rescale(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
@@ -129,7 +125,7 @@ async fn rescale(server: &Server, request: &Request, target: &Target) -> Result<
     let writer = Writer::of(request, target)?;
     let given =
         if request.method == http::Method::PUT { Some(objects::decode(server, request, &SCALE)?.0) } else { None };
-    let patch = if given.is_none() { Some(Patch::read(server, request)?) } else { None };
+    let patch = if given.is_none() { Some(Patch::read(request)?) } else { None };
     let change = |old: &Value| {
         let current = kind.scale(old).ok_or_else(Status::no_such_path)?;
         let wanted = match (&given, &patch) {
@@ -229,10 +225,10 @@ pub(crate) fn success() -> Answer {
 /// A token for a service account.
 fn token(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let (asked, mut warnings) = objects::decode(server, request, &TOKEN_REQUEST)?;
-    let account: Value = serde_json::from_slice(&stored(server, target)?).map_err(Status::internal)?;
+    let account = storage::of(server, target)?;
     let namespace = target.namespace.as_deref().unwrap_or_default();
     let name = target.name.as_deref().unwrap_or_default();
-    token_request::for_node(server, &request.user, namespace, name, &asked)?;
+    guards::check_post(server, &request.user, target, &account, &asked)?;
     let dry_run = dry_run(request)?;
     let (answered, more) = token_request::answer(server, namespace, name, &account, asked, dry_run)?;
     warnings.extend(more);

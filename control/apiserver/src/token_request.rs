@@ -8,7 +8,6 @@ use corten_api::status::Status;
 use corten_base::Timestamp;
 use serde_json::{Value, json};
 
-use crate::identity::Identity;
 use crate::objects::Warnings;
 use crate::server::Server;
 use crate::storage;
@@ -25,9 +24,6 @@ pub(crate) static TOKEN_REQUEST: Names = Names {
     categories: &[],
 };
 
-const NODES: &str = "system:nodes";
-/// What the names of nodes' users begin with.
-const NODE: &str = "system:node:";
 static ACCOUNTS: Names = Names {
     group: "",
     version: "v1",
@@ -45,37 +41,6 @@ const MOST_SECONDS: i64 = 1 << 32;
 /// that such tokens go on to be good for a year, as upstream, unless the pod ends before.
 const POD_SECONDS: i64 = 3607;
 const EXTENDED_SECONDS: i64 = 365 * 86_400;
-
-/// Refuses a node a token that is not bound to a pod which runs there. Nodes may ask for tokens of all accounts, since
-/// policy does not know which pods are whose.
-pub(crate) fn for_node(
-    server: &Server,
-    user: &Identity,
-    namespace: &str,
-    account: &str,
-    asked: &Value,
-) -> Result<(), Status> {
-    if !user.is_in(NODES) {
-        return Ok(());
-    }
-    let refuse = |why: &str| Err(Status::forbidden(&ACCOUNTS, account, why));
-    let reference = &asked["spec"]["boundObjectRef"];
-    let version = reference["apiVersion"].as_str().unwrap_or_default();
-    if reference["kind"] != "Pod" || !["", "v1"].contains(&version) {
-        return refuse("node requested token not bound to a pod");
-    }
-    let uid = reference["uid"].as_str().unwrap_or_default();
-    if uid.is_empty() {
-        return refuse("node requested token with a pod binding without a uid");
-    }
-    // Whether it is this pod, and runs as this account, is looked at when the token is bound to it.
-    let pod = read(server, "pods", Some(namespace), &text(&reference["name"]))?;
-    let node = user.name.strip_prefix(NODE).filter(|node| !node.is_empty());
-    match (pod, node) {
-        (Some(pod), Some(node)) if pod["spec"]["nodeName"] == *node && pod["metadata"]["uid"] == *uid => Ok(()),
-        _ => refuse("node requested token bound to a pod scheduled on a different node"),
-    }
-}
 
 /// Answers a request: `asked` with its defaults and its status, as the account `name` in `namespace`. A dry
 /// run answers all but the token.
@@ -181,7 +146,9 @@ fn bind(server: &Server, reference: &Value, subject: &mut Subject) -> Result<(),
         }
     };
     let names = Names { group: "", version: "v1", kind: "", plural, singular: "", short: &[], categories: &[] };
-    let object = read(server, storage, namespace, &name)?.ok_or_else(|| Status::not_found(&names, &name))?;
+    let snapshot = server.store().snapshot();
+    let object: Option<Value> = storage::find(&snapshot, storage, namespace, &name)?;
+    let object = object.ok_or_else(|| Status::not_found(&names, &name))?;
     let bound = Bound { name: name.clone(), uid: text(&object["metadata"]["uid"]) };
     if let Some(wanted) = reference["uid"].as_str().filter(|wanted| !wanted.is_empty() && *wanted != bound.uid) {
         let why = format!(
@@ -202,16 +169,12 @@ fn bind(server: &Server, reference: &Value, subject: &mut Subject) -> Result<(),
             }
             // The node is told along; that it is not there (any more) is no reason to refuse.
             if let Some(node) = object["spec"]["nodeName"].as_str().filter(|node| !node.is_empty()) {
-                let uid = read(server, "minions", None, node)?.map(|node| text(&node["metadata"]["uid"]));
+                let found: Option<Value> = storage::find(&snapshot, "minions", None, node)?;
+                let uid = found.map(|node| text(&node["metadata"]["uid"]));
                 subject.node = Some(Bound { name: node.to_owned(), uid: uid.unwrap_or_default() });
             }
             subject.pod = Some(bound);
         }
     }
     Ok(())
-}
-
-fn read(server: &Server, storage: &str, namespace: Option<&str>, name: &str) -> Result<Option<Value>, Status> {
-    let snapshot = server.store().snapshot();
-    snapshot.get(&storage::key(storage, namespace, name)).map(storage::decode).transpose()
 }

@@ -372,3 +372,31 @@ async fn certificates_and_tokens_are_judged_over_tls() {
     api.delete(path).await;
     assert_eq!(ask(None, Some(token)).await, "401", "the account is gone");
 }
+
+#[tokio::test]
+async fn some_kinds_are_replaced_only_by_who_knows_what_is_there() {
+    let api = Api::new().await;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let (code, mut lease) =
+        api.post(leases, &json!({"metadata": {"name": "l"}, "spec": {"holderIdentity": "a"}})).await;
+    assert_eq!(code, 201, "{lease}");
+    let put = async |lease: &Value| {
+        api.send(Method::PUT, &format!("{leases}/l"), "application/json", lease.to_string()).await
+    };
+    lease["spec"]["holderIdentity"] = "b".into();
+    let known = lease.clone();
+    lease["metadata"]["resourceVersion"].take();
+    let (code, status) = put(&lease).await;
+    let message = "leases.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update";
+    assert_eq!((code, &status["message"]), (422, &json!(message)));
+    assert_eq!(put(&known).await.0, 200);
+    assert_eq!(put(&known).await.0, 409, "it has changed since");
+    let patch = json!({"spec": {"holderIdentity": "c"}}).to_string();
+    let patched = api.send(Method::PATCH, &format!("{leases}/l"), "application/merge-patch+json", patch).await;
+    assert_eq!(patched.0, 200, "a patch says what it changes");
+    let map = json!({"metadata": {"name": "m"}, "data": {"a": "b"}});
+    let maps = "/api/v1/namespaces/default/configmaps";
+    assert_eq!(api.post(maps, &map).await.0, 201);
+    let put = api.send(Method::PUT, &format!("{maps}/m"), "application/json", map.to_string()).await;
+    assert_eq!(put.0, 200, "most kinds do not mind");
+}

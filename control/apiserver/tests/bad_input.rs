@@ -874,3 +874,23 @@ async fn little_is_read_of_a_body_that_nobody_wants() {
     let answer = service.oneshot(request.expect("a request")).await.expect("an answer");
     assert_eq!((answer.status().as_u16(), taken.load(Ordering::Relaxed)), (403, 5));
 }
+
+#[tokio::test]
+async fn many_small_patches_do_not_make_a_giant() {
+    let api = Api::new().await;
+    let path = "/api/v1/namespaces/default/events/e";
+    let event = json!({"metadata": {"name": "e"}, "involvedObject": {"namespace": "default"}});
+    assert_eq!(api.post("/api/v1/namespaces/default/events", &event).await.0, 201);
+    let mut codes = Vec::new();
+    for part in 0..4 {
+        let patch = json!({"metadata": {"labels": null}, "message": "x".repeat((1 + part) * 500_000)}).to_string();
+        codes.push(api.send(Method::PATCH, path, "application/merge-patch+json", patch).await.0);
+    }
+    assert_eq!(codes, [200, 200, 200, 413]);
+    let patch = json!({"message": "x".repeat(2_000_000)}).to_string();
+    let (code, answer) =
+        api.send(Method::PATCH, &format!("{path}?dryRun=All"), "application/merge-patch+json", patch).await;
+    assert_eq!((code, &answer["reason"]), (413, &json!("RequestEntityTooLarge")), "{answer}");
+    assert_eq!(api.get(path).await.1["message"].as_str().map(str::len), Some(1_500_000), "as it was");
+    assert_eq!(api.delete(path).await.0, 200);
+}

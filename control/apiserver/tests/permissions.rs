@@ -471,21 +471,25 @@ async fn the_clusters_own_parts_may_do_their_work() {
     };
     let node = Identity::node("n");
     for question in [
-        "watch core pods",
         "patch core pods/status",
         "delete core pods",
         "create core nodes",
         "patch core nodes/status",
-        "update coordination.k8s.io leases",
         "create core events",
-        "get core secrets",
-        "watch core configmaps",
-        "create core serviceaccounts/token",
         "list core services",
+        "watch node.k8s.io runtimeclasses",
     ] {
         assert!(may(&node, question).await, "the node may {question}");
     }
-    for question in ["update core secrets", "create apps deployments", "create core pods/exec", "delete core nodes"] {
+    for question in [
+        "update core secrets",
+        "list core secrets",
+        "list core pods",
+        "update coordination.k8s.io leases",
+        "create apps deployments",
+        "create core pods/exec",
+        "delete core nodes",
+    ] {
         assert!(!may(&node, question).await, "the node may not {question}");
     }
     let controllers = Identity::controller_manager();
@@ -578,6 +582,11 @@ async fn a_node_gets_tokens_for_its_own_pods_alone() {
     assert_eq!(code, 201, "{pod}");
     let bound = |kind: &str, uid: &Value| json!({"boundObjectRef": {"apiVersion": "v1", "kind": kind, "name": "p", "uid": uid}});
     let own = bound("Pod", &pod["metadata"]["uid"]);
+    let audiences = |spec: &Value, audiences: &[&str]| {
+        let mut spec = spec.clone();
+        spec["audiences"] = json!(audiences);
+        spec
+    };
     let lines = [
         node_token(&api, "n", "robot", own.clone()).await,
         node_token(&api, "m", "robot", own.clone()).await,
@@ -585,16 +594,20 @@ async fn a_node_gets_tokens_for_its_own_pods_alone() {
         node_token(&api, "n", "robot", bound("Secret", &pod["metadata"]["uid"])).await,
         node_token(&api, "n", "robot", bound("Pod", &json!(""))).await,
         node_token(&api, "n", "robot", bound("Pod", &json!("x"))).await,
-        node_token(&api, "n", "other", own).await,
+        node_token(&api, "n", "other", own.clone()).await,
+        node_token(&api, "n", "robot", audiences(&own, &["vault"])).await,
+        node_token(&api, "n", "robot", audiences(&own, &["a", "b"])).await,
     ];
     expect_test::expect![[r#"
         201 
-        403 serviceaccounts "robot" is forbidden: node requested token bound to a pod scheduled on a different node
+        403 serviceaccounts "robot" is forbidden: User "system:node:m" cannot create resource "serviceaccounts/token" in API group "" in the namespace "default": no relationship found between node 'm' and this object
         403 serviceaccounts "robot" is forbidden: node requested token not bound to a pod
         403 serviceaccounts "robot" is forbidden: node requested token not bound to a pod
         403 serviceaccounts "robot" is forbidden: node requested token with a pod binding without a uid
         403 serviceaccounts "robot" is forbidden: node requested token bound to a pod scheduled on a different node
-        400 cannot bind token for serviceaccount "other" to pod running with different serviceaccount name."#]]
+        403 serviceaccounts "other" is forbidden: User "system:node:n" cannot create resource "serviceaccounts/token" in API group "" in the namespace "default": no relationship found between node 'n' and this object
+        403 serviceaccounts "robot" is forbidden: audience "vault" not found in pod spec volume, system:node:n is not authorized to request tokens for this audience
+        403 serviceaccounts "robot" is forbidden: node may only request 0 or 1 audiences"#]]
     .assert_eq(&lines.join("\n"));
 }
 

@@ -29,11 +29,25 @@ impl NodeDialer for Echo {
     }
 
     async fn dial_address(&self, address: SocketAddr) -> io::Result<Box<dyn NodeStream>> {
-        if address.port() == 9 {
-            return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
+        match address.port() {
+            9 => Err(io::Error::from(io::ErrorKind::ConnectionRefused)),
+            101 => Ok(surprising()),
+            _ => Ok(serving(address.to_string())),
         }
-        Ok(serving(address.to_string()))
     }
+}
+
+/// A server that changes the protocol although nobody asked.
+fn surprising() -> Box<dyn NodeStream> {
+    let (client, mut server) = tokio::io::duplex(1 << 10);
+    tokio::spawn(async move {
+        let mut head = [0; 512];
+        let _ = server.read(&mut head).await;
+        let answer = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: mine\r\n\r\n";
+        let _ = server.write_all(answer).await;
+        let _ = server.read(&mut head).await;
+    });
+    Box::new(client)
 }
 
 fn serving(reached: String) -> Box<dyn NodeStream> {
@@ -67,6 +81,11 @@ async fn echo(
     if parts.uri.path() == "/moved" {
         let answer = Response::builder().status(302).header(header::LOCATION, "/there");
         return Ok(answer.body(Full::default()).expect("an answer"));
+    }
+    if parts.uri.path() == "/page" {
+        let answer = Response::builder().header(header::CONTENT_TYPE, "text/html; charset=utf-8");
+        let answer = answer.header("access-control-allow-origin", "*");
+        return Ok(answer.body(Full::new("<a href=\"/rewriteme\">test</a>".into())).expect("an answer"));
     }
     let headers: serde_json::Map<String, Value> = parts
         .headers
@@ -186,6 +205,38 @@ async fn redirects_stay_below_the_proxy() {
     assert_eq!(ask(&format!("{PODS}/p/proxy/moved")).await, (302, format!("{PODS}/p/proxy/there")));
     let (code, told) = api.post(&format!("{PODS}/p/proxy"), &json!({})).await;
     assert_eq!((code, &told["uri"]), (200, &json!("/")), "only what can be asked again is sent elsewhere");
+}
+
+#[tokio::test]
+async fn links_of_pages_stay_below_the_proxy() {
+    let api = furnished().await;
+    let request = Request::get(format!("{PODS}/p/proxy/page")).body(Full::default()).expect("a request");
+    let answer = api.raw(Identity::admin(), request).await;
+    assert!(!answer.headers().contains_key("access-control-allow-origin"));
+    let page = answer.into_body().collect().await.expect("a body").to_bytes();
+    assert_eq!(String::from_utf8_lossy(&page), format!("<a href=\"{PODS}/p/proxy/rewriteme\">test</a>"));
+}
+
+#[tokio::test]
+async fn a_protocol_that_nobody_asked_for_is_refused() {
+    let api = furnished().await;
+    let (code, status) = api.get(&format!("{PODS}/p:101/proxy/x")).await;
+    assert_eq!(code, 502, "{status}");
+}
+
+#[tokio::test]
+async fn backends_are_told_where_a_request_comes_from() {
+    let api = furnished().await;
+    let listening = api.listening().await;
+    let admin = api.pki.admin();
+    let mut stream = listening.connect(Some(&admin)).await;
+    let head = format!(
+        "GET {PODS}/p/proxy/x HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.9\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut text = String::new();
+    let _ = stream.read_to_string(&mut text).await;
+    assert!(text.contains(r#""x-forwarded-for":"203.0.113.9, 127.0.0.1""#), "{text}");
 }
 
 #[tokio::test]

@@ -103,7 +103,7 @@ async fn a_put_creates_where_upstream_allows_it() {
     let path = "/apis/coordination.k8s.io/v1/namespaces/default/leases/l";
     let (code, made) = api.send(Method::PUT, path, JSON, lease.to_string()).await;
     assert_eq!((code, &made["spec"]["holderIdentity"]), (201, &json!("me")), "{made}");
-    assert_eq!(api.send(Method::PUT, path, JSON, lease.to_string()).await.0, 200);
+    assert_eq!(api.send(Method::PUT, path, JSON, made.to_string()).await.0, 200);
     let other = path.replace("leases/l", "leases/m");
     let mut known = lease.clone();
     known["metadata"]["uid"] = "11111111-2222-3333-4444-555555555555".into();

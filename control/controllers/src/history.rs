@@ -4,7 +4,7 @@
 //! Behaviour: pkg/controller/history of Kubernetes v1.36.
 //! Invariant: one template has one revision; going back to it gives that revision the newest number.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use corten_api::api::apps::v1::ControllerRevision;
@@ -40,11 +40,24 @@ pub(crate) fn hash(template: &PodTemplateSpec, collisions: i32) -> String {
     letters
 }
 
-/// What a revision keeps of a template: a strategic patch that puts it back, which is how clients undo a rollout.
+/// What a revision keeps of a template: a strategic patch that puts it back, which is how clients undo a rollout. Its keys
+/// are in order, since clients (kubectl, upstream's tests) compare its bytes with those that they make themselves.
 fn data(template: &PodTemplateSpec) -> Value {
     let mut template = serde_json::to_value(template).unwrap_or_default();
     template["$patch"] = "replace".into();
-    json!({"spec": {"template": template}})
+    in_order(json!({"spec": {"template": template}}))
+}
+
+fn in_order(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields: BTreeMap<String, Value> =
+                fields.into_iter().map(|(key, value)| (key, in_order(value))).collect();
+            Value::Object(fields.into_iter().collect())
+        }
+        Value::Array(items) => items.into_iter().map(in_order).collect(),
+        value => value,
+    }
 }
 
 /// The template that a revision keeps.
@@ -252,6 +265,11 @@ mod tests {
     #[test]
     fn a_revision_gives_its_template_back() {
         assert_eq!(template_of(&revision("a", 1)), Some(template("a")));
+        let text = data(&template("a")).to_string();
+        assert_eq!(
+            text,
+            r#"{"spec":{"template":{"$patch":"replace","spec":{"containers":[{"image":"a","name":"c"}]}}}}"#
+        );
         assert_ne!(hash(&template("a"), 0), hash(&template("a"), 1));
         assert_ne!(hash(&template("a"), 0), hash(&template("b"), 0));
     }

@@ -5,6 +5,8 @@
 
 mod account_secrets;
 mod amounts;
+mod bootstrap_tokens;
+mod certificate_requests;
 mod changes;
 mod claims;
 mod cluster_roles;
@@ -14,18 +16,23 @@ mod daemon_set;
 mod deployment;
 mod disruption;
 mod ended_pods;
+mod endpoint_mirrors;
 mod endpoint_slices;
 mod endpoints;
+mod ephemeral_volumes;
 mod finished_jobs;
 mod garbage;
 mod history;
+mod horizontal_pod_autoscaler;
 mod job;
+mod local_path;
 mod lost_pods;
 mod namespaces;
 mod node_lifecycle;
 mod node_ranges;
 mod own_pods;
 mod owners;
+mod persistent_volumes;
 mod pods;
 mod replicas;
 mod retries;
@@ -36,6 +43,7 @@ mod stateful_set;
 mod statuses;
 mod storage_protection;
 mod taint_eviction;
+mod volume_expansion;
 
 use std::net::Ipv4Addr;
 
@@ -45,6 +53,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+pub use certificate_requests::{CertificateOrder, Signer};
 use context::Context;
 
 /// What the controllers are told.
@@ -56,6 +65,8 @@ pub struct Config {
     pub random: Random,
     /// The cluster's certificate authority, which every namespace publishes.
     pub root_ca_pem: String,
+    /// Signs certificates for the cluster's certificate authority.
+    pub signer: Signer,
     /// All pods' addresses; each node gets a /24 of it.
     pub pod_range: (Ipv4Addr, u8),
 }
@@ -74,6 +85,7 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("ttl-after-finished", |cx| finished_jobs::run(cx).boxed()),
     ("disruption", |cx| disruption::run(cx).boxed()),
     ("endpointslice", |cx| endpoint_slices::run(cx).boxed()),
+    ("endpointslicemirroring", |cx| endpoint_mirrors::run(cx).boxed()),
     ("endpoints", |cx| endpoints::run(cx).boxed()),
     ("namespace", |cx| namespaces::run(cx).boxed()),
     ("serviceaccount", |cx| service_accounts::run(cx).boxed()),
@@ -88,6 +100,13 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("persistentvolumeclaim-protection", |cx| storage_protection::claims(cx).boxed()),
     ("persistentvolume-protection", |cx| storage_protection::volumes(cx).boxed()),
     ("volumeattributesclass-protection", |cx| storage_protection::classes(cx).boxed()),
+    ("persistentvolume", |cx| persistent_volumes::run(cx).boxed()),
+    ("local-path", |cx| local_path::run(cx).boxed()),
+    ("ephemeral-volume", |cx| ephemeral_volumes::run(cx).boxed()),
+    ("volume-expand", |cx| volume_expansion::run(cx).boxed()),
+    ("bootstrap-token-cleaner", |cx| bootstrap_tokens::run(cx).boxed()),
+    ("horizontal-pod-autoscaler", |cx| horizontal_pod_autoscaler::run(cx).boxed()),
+    ("certificatesigningrequest", |cx| certificate_requests::run(cx).boxed()),
     ("node-ipam", |cx| node_ranges::run(cx).boxed()),
 ];
 

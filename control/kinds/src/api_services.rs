@@ -32,6 +32,7 @@ impl Kind for ApiServices {
         short: &[],
         categories: &["api-extensions"],
     };
+    const UNCONDITIONAL_UPDATE: bool = false;
     const SCOPE: Scope = Scope::Cluster;
     const STORAGE: &'static str = "apiregistration.k8s.io/apiservices";
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];

@@ -24,6 +24,7 @@ impl Kind for CsiDrivers {
         short: &[],
         categories: &[],
     };
+    const UNCONDITIONAL_UPDATE: bool = false;
     const SCOPE: Scope = Scope::Cluster;
     const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[

@@ -27,6 +27,7 @@ impl Kind for CsiNodes {
         short: &[],
         categories: &[],
     };
+    const UNCONDITIONAL_UPDATE: bool = false;
     const SCOPE: Scope = Scope::Cluster;
     const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[NAME, number("Drivers"), column("Age")];

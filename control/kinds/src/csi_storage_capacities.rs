@@ -25,6 +25,7 @@ impl Kind for CsiStorageCapacities {
         short: &[],
         categories: &[],
     };
+    const UNCONDITIONAL_UPDATE: bool = false;
     const COLUMNS: &'static [ColumnHead] = &[NAME, column("StorageClassName"), column("Capacity")];
 
     fn cells(capacity: &CSIStorageCapacity, _now: Timestamp) -> Vec<Value> {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::{AnyKind, ColumnHead, Deletion, Operation, Subresource, WriteContext, meta};
+use crate::{AnyKind, ColumnHead, Deletion, Operation, Proxied, Subresource, WriteContext, meta};
 
 /// A kind: its declaration and its own rules. Everything has a default that fits a kind without behaviour.
 pub(crate) trait Kind: Sync + 'static {
@@ -38,6 +38,10 @@ pub(crate) trait Kind: Sync + 'static {
     const DELETE_COLLECTION: bool = true;
     /// Whether a PUT creates an object that is not there.
     const CREATE_ON_UPDATE: bool = false;
+    /// Whether a PUT that names no version replaces whatever is there.
+    const UNCONDITIONAL_UPDATE: bool = true;
+    /// What is behind `/proxy`.
+    const PROXIED: Option<Proxied> = None;
     /// What every request for the kind is warned of, if it is outdated.
     const DEPRECATION: Option<&'static str> = None;
     /// Whether a deletion that says nothing of dependents lets them go instead of deleting them.
@@ -256,6 +260,14 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn creates_on_update(&self) -> bool {
         K::CREATE_ON_UPDATE
+    }
+
+    fn updates_unconditionally(&self) -> bool {
+        K::UNCONDITIONAL_UPDATE
+    }
+
+    fn proxied(&self) -> Option<Proxied> {
+        K::PROXIED
     }
 
     fn orphans_dependents(&self) -> bool {

@@ -24,6 +24,7 @@ impl Kind for Leases {
         short: &[],
         categories: &[],
     };
+    const UNCONDITIONAL_UPDATE: bool = false;
     const CREATE_ON_UPDATE: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[NAME, column("Holder"), column("Age")];
 

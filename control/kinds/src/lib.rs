@@ -216,6 +216,17 @@ pub enum Subresource {
     Proxy,
 }
 
+/// What is behind `/proxy` of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proxied {
+    /// The pod itself.
+    Pod,
+    /// One of the pods of a service.
+    Service,
+    /// The node's kubelet, or another port of the node.
+    Node,
+}
+
 /// What a write is.
 #[derive(Clone, Copy, Debug)]
 pub enum Operation<'a> {
@@ -344,6 +355,14 @@ pub trait AnyKind: Sync {
     /// Whether a PUT creates an object that is not there.
     fn creates_on_update(&self) -> bool {
         false
+    }
+    /// Whether a PUT that names no version replaces whatever is there.
+    fn updates_unconditionally(&self) -> bool {
+        true
+    }
+    /// What is behind `/proxy`, for kinds with that subresource.
+    fn proxied(&self) -> Option<Proxied> {
+        None
     }
     /// Whether a deletion that says nothing of dependents lets them go instead of deleting them.
     fn orphans_dependents(&self) -> bool {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::kind::{Kind, at, plain};
 use crate::table::{NAME, age, column, or_none, wide};
-use crate::{ColumnHead, Subresource, net};
+use crate::{ColumnHead, Proxied, Subresource, net};
 
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
 
@@ -33,6 +33,7 @@ impl Kind for Nodes {
     const SCOPE: Scope = Scope::Cluster;
     const STORAGE: &'static str = "minions";
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status, Subresource::Proxy];
+    const PROXIED: Option<Proxied> = Some(Proxied::Node);
     const COLUMNS: &'static [ColumnHead] = &[
         NAME,
         column("Status"),

@@ -25,6 +25,7 @@ impl Kind for PodDisruptionBudgets {
         short: &["pdb"],
         categories: &[],
     };
+    const UNCONDITIONAL_UPDATE: bool = false;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
     const COLUMNS: &'static [ColumnHead] =
         &[NAME, column("Min Available"), column("Max Unavailable"), number("Allowed Disruptions"), column("Age")];

@@ -24,6 +24,7 @@ impl Kind for RuntimeClasses {
         short: &[],
         categories: &[],
     };
+    const UNCONDITIONAL_UPDATE: bool = false;
     const SCOPE: Scope = Scope::Cluster;
     const COLUMNS: &'static [ColumnHead] = &[NAME, column("Handler"), column("Age")];
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::kind::Kind;
 use crate::meta::NameRule;
 use crate::table::{NAME, age, column, labels, or_none, wide};
-use crate::{Claims, ColumnHead, Subresource, WriteContext, net};
+use crate::{Claims, ColumnHead, Proxied, Subresource, WriteContext, net};
 
 mod rules;
 
@@ -38,6 +38,7 @@ impl Kind for Services {
     };
     const STORAGE: &'static str = "services/specs";
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status, Subresource::Proxy];
+    const PROXIED: Option<Proxied> = Some(Proxied::Service);
     const CREATE_ON_UPDATE: bool = true;
     const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = &[

@@ -28,6 +28,7 @@ impl Kind for VolumeAttachments {
         short: &[],
         categories: &[],
     };
+    const UNCONDITIONAL_UPDATE: bool = false;
     const SCOPE: Scope = Scope::Cluster;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
     const SHOW_DELETED: bool = true;

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use corten_api::api::core::v1::Node;
-use corten_apiserver::{Config, Identity, NodeDialer, NodeStream, Pki, PkiOptions, Server};
+use corten_apiserver::{Config, Identity, NodeDialer, NodeStream, Pki, PkiOptions, Server, SigningOrder};
 use corten_base::{Clock, Random, Timestamp};
 use corten_client::{Client, Informers};
+use corten_controllers::{CertificateOrder, Signer};
 use corten_store::{Options, Store};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
@@ -36,9 +38,17 @@ const EPOCH: &str = "2026-01-01T00:00:00Z";
 pub struct Cluster {
     server: Arc<Server>,
     clock: Clock,
+    random: Random,
     cancel: CancellationToken,
     nodes: Mutex<BTreeMap<String, CancellationToken>>,
     _stop: DropGuard,
+}
+
+/// The certificate authority as the controllers use it.
+fn signer(pki: Arc<Pki>) -> Signer {
+    Signer::new(move |CertificateOrder { request, usages, lifetime, serial, now }| {
+        pki.sign(&SigningOrder { request: &request, usages: &usages, lifetime, serial, now })
+    })
 }
 
 struct NoKubelets;
@@ -54,9 +64,48 @@ impl Cluster {
     /// A cluster with so many hollow nodes, `node-1` and on, all Ready.
     pub async fn in_process(nodes: u8) -> Result<Self> {
         let clock = Clock::virtual_from(EPOCH.parse::<Timestamp>()?);
-        let random = Random::seeded(1);
+        let (cluster, pki) = Self::serve(None, clock, Random::seeded(1)).await?;
+        let config = corten_controllers::Config {
+            clock: cluster.clock.clone(),
+            random: cluster.random.clone(),
+            root_ca_pem: pki.ca_pem().to_owned(),
+            signer: signer(Arc::clone(&pki)),
+            pod_range: (Ipv4Addr::new(10, 42, 0, 0), 16),
+        };
+        let controllers = cluster.client_of(Identity::controller_manager());
+        let cancel = cluster.cancel.clone();
+        let informers = cluster.informers();
+        tokio::spawn(corten_controllers::run(controllers, informers.clone(), config, cancel));
+        cluster.start_scheduler(informers);
+        for number in 1..=nodes {
+            cluster.add_node(number).await?;
+        }
+        Ok(cluster)
+    }
+
+    /// An API server alone, in real time, with its log in this folder: for benchmarks.
+    pub async fn bare(folder: &Path) -> Result<Self> {
+        Ok(Self::serve(Some(folder.to_owned()), Clock::system(), Random::system()).await?.0)
+    }
+
+    /// Caches of all objects, for those who share them.
+    #[must_use]
+    pub fn informers(&self) -> Informers {
+        Informers::new(self.client_of(Identity::controller_manager()), self.cancel.clone())
+    }
+
+    /// Starts the scheduler.
+    pub fn start_scheduler(&self, informers: Informers) {
+        let config = corten_scheduler::Config::new(self.clock.clone(), self.random.clone());
+        let decisions = config.decisions.clone();
+        self.server.add_document("scheduling", move |path| decisions.answer(path));
+        let client = self.client_of(Identity::scheduler());
+        tokio::spawn(corten_scheduler::run(client, informers, config, self.cancel.clone()));
+    }
+
+    async fn serve(dir: Option<PathBuf>, clock: Clock, random: Random) -> Result<(Self, Arc<Pki>)> {
         let options =
-            Options { dir: None, history: Duration::from_secs(3600), history_bytes: 16 << 20, clock: clock.clone() };
+            Options { dir, history: Duration::from_secs(3600), history_bytes: 16 << 20, clock: clock.clone() };
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let names = PkiOptions {
             node_name: "control".to_owned(),
@@ -79,23 +128,7 @@ impl Cluster {
         .await?;
         let cancel = CancellationToken::new();
         let stop = cancel.clone().drop_guard();
-        let cluster = Self { server, clock, cancel, nodes: Mutex::default(), _stop: stop };
-        let config = corten_controllers::Config {
-            clock: cluster.clock.clone(),
-            random: random.clone(),
-            root_ca_pem: pki.ca_pem().to_owned(),
-            pod_range: (Ipv4Addr::new(10, 42, 0, 0), 16),
-        };
-        let controllers = cluster.client_of(Identity::controller_manager());
-        let (cancel, clock) = (cluster.cancel.clone(), cluster.clock.clone());
-        let informers = Informers::new(controllers.clone(), cancel.clone());
-        tokio::spawn(corten_controllers::run(controllers, informers.clone(), config, cancel.clone()));
-        let scheduler = cluster.client_of(Identity::scheduler());
-        tokio::spawn(corten_scheduler::run(scheduler, informers, clock, random, cancel));
-        for number in 1..=nodes {
-            cluster.add_node(number).await?;
-        }
-        Ok(cluster)
+        Ok((Self { server, clock, random, cancel, nodes: Mutex::default(), _stop: stop }, pki))
     }
 
     /// Adds `node-<number>`.

@@ -15,6 +15,7 @@ mod sandbox;
 mod wire;
 
 pub use cluster::Cluster;
+pub use corten_client::Informers;
 pub use fakes::{FakeImages, FakeNetwork, FakeRuntime};
 pub use machine::Machine;
 pub use program::{Output, Program};

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod down;
+mod explain_scheduling;
 mod image;
 mod reset;
 mod status;
@@ -31,6 +32,8 @@ enum Command {
     Down(down::Arguments),
     /// Stop the cluster and remove every trace of it
     Reset(reset::Arguments),
+    /// Show why a pod was given its node, or why it has none
+    ExplainScheduling(explain_scheduling::Arguments),
     /// Work with the images of this machine
     #[command(subcommand)]
     Image(image::Image),
@@ -45,6 +48,7 @@ impl Cli {
             Command::Status(arguments) => status::run(&arguments),
             Command::Down(arguments) => down::run(&arguments),
             Command::Reset(arguments) => reset::run(&arguments),
+            Command::ExplainScheduling(arguments) => explain_scheduling::run(&arguments),
             Command::Image(image) => image::run(image),
             Command::Version(arguments) => version::run(&arguments),
         }

@@ -2,12 +2,15 @@
 //! list, in upstream's order.
 //!
 //! A write goes through `begin` (may it be at all?), `admit` (plugins change the object, defaults filled in),
-//! `AnyKind::process`, then `validate` (plugins judge what is to be stored) and [`quota`] (what it uses is charged in
+//! `AnyKind::process`, then [`guards`] (may this user do this to it?), `validate` (plugins judge what is to be stored) and [`quota`] (what it uses is charged in
 //! the same transaction).
 
+pub(crate) mod guards;
 mod ingress_class;
+mod legacy_tokens;
 mod limit_ranger;
 mod namespace_lifecycle;
+mod node_restriction;
 mod node_taints;
 mod pod_resources;
 mod pod_security;
@@ -26,6 +29,8 @@ use corten_kinds::{AnyKind, Warnings};
 use corten_store::Snapshot;
 use serde_json::{Value, json};
 
+use crate::identity::Identity;
+use crate::server::Server;
 use crate::storage;
 
 /// Every plugin, in the order in which they have their say.
@@ -41,6 +46,7 @@ static PLUGINS: &[&dyn Plugin] = &[
     &volume_resize::PersistentVolumeClaimResize,
     &runtime_class::RuntimeClass,
     &ingress_class::DefaultIngressClass,
+    &legacy_tokens::LegacyTokens,
 ];
 
 /// Something that changes or judges objects on their way in.
@@ -61,9 +67,14 @@ trait Plugin: Sync {
 
 /// A write that is being decided.
 pub(crate) struct Attempt<'a> {
+    pub(crate) server: &'a Server,
+    /// Who writes.
+    pub(crate) user: &'a Identity,
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) kind: &'a dyn AnyKind,
     pub(crate) namespace: Option<&'a str>,
+    /// Name of the object.
+    pub(crate) name: &'a str,
     /// What is stored; `None` for a creation.
     pub(crate) old: Option<&'a Value>,
     /// What the client is told although the write is fine.
@@ -86,7 +97,7 @@ impl Attempt<'_> {
 
     /// Another object.
     fn find(&self, storage: &str, namespace: Option<&str>, name: &str) -> Result<Option<Value>, Status> {
-        self.snapshot.get(&storage::key(storage, namespace, name)).map(storage::decode).transpose()
+        storage::find(self.snapshot, storage, namespace, name)
     }
 
     /// All objects of a kind, in one namespace or in all. One that is damaged has no say.

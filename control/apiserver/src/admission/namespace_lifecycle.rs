@@ -1,11 +1,23 @@
-//! NamespaceLifecycle: objects come into namespaces that are there and stay.
+//! NamespaceLifecycle: objects come into namespaces that are there and stay; some namespaces always do.
 
 use corten_api::names::Scope;
 use corten_api::status::Status;
 use serde_json::{Value, json};
 
-use super::Attempt;
+use super::guards::Act;
+use super::{Attempt, is};
 use crate::storage;
+
+/// Namespaces that every cluster has.
+const UNDYING: [&str; 3] = ["default", "kube-system", "kube-public"];
+
+/// Refuses to delete a namespace that every cluster has.
+pub(super) fn keep(write: &Attempt<'_>, act: Act, _new: Option<&Value>) -> Result<(), Status> {
+    if act == Act::Delete && is(write.names(), "", "Namespace") && UNDYING.contains(&write.name) {
+        return Err(Status::forbidden(write.kind.names(), write.name, "this namespace may not be deleted"));
+    }
+    Ok(())
+}
 
 const DELETED: &[u8] = b"\"deletionTimestamp\"";
 

@@ -4,7 +4,8 @@ use corten_api::names::Names;
 use corten_api::status::Status;
 use serde_json::{Value, json};
 
-use super::{Attempt, Plugin, append, is_pod};
+use super::{Attempt, Plugin, append, is_pod, list};
+use crate::authorize::{MIRROR, References};
 
 /// Where pods find their token, the cluster's certificate and their namespace.
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -19,8 +20,30 @@ impl Plugin for ServiceAccount {
     }
 
     fn admit(&self, write: &Attempt<'_>, pod: &mut Value) -> Result<(), Status> {
-        if write.old.is_some() { Ok(()) } else { service_account(write, pod) }
+        if write.old.is_some() {
+            Ok(())
+        } else if pod["metadata"]["annotations"].get(MIRROR).is_some() {
+            mirror(write, pod)
+        } else {
+            service_account(write, pod)
+        }
     }
+}
+
+/// What a node runs anyway it makes known as it is: nothing is added, and it has no part in accounts and secrets.
+fn mirror(write: &Attempt<'_>, pod: &Value) -> Result<(), Status> {
+    let used = References::named_by(pod);
+    let mut parts = list(&pod["spec"], "volumes").iter().flat_map(|volume| list(&volume["projected"], "sources"));
+    let why = if used.account.is_some() {
+        "a mirror pod may not reference service accounts"
+    } else if !used.secrets.is_empty() {
+        "a mirror pod may not reference secrets"
+    } else if parts.any(|part| part["serviceAccountToken"].is_object()) {
+        "a mirror pod may not use serviceAccountToken volume projections"
+    } else {
+        return Ok(());
+    };
+    Err(write.forbidden(pod, why))
 }
 
 /// Every pod runs as some account; its token is put where clients look for it.

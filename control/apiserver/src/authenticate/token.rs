@@ -109,8 +109,7 @@ fn legacy_user(server: &Server, claims: &LegacyClaims, token: &str) -> Result<Id
 }
 
 fn read(server: &Server, storage: &str, namespace: Option<&str>, name: &str) -> Option<Value> {
-    let snapshot = server.store().snapshot();
-    snapshot.get(&storage::key(storage, namespace, name)).and_then(|entry| serde_json::from_slice(&entry.value).ok())
+    storage::find(&server.store().snapshot(), storage, namespace, name).ok().flatten()
 }
 
 /// Whether an object is the one meant, and not long past its deletion.

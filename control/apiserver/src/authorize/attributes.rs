@@ -34,7 +34,12 @@ pub(crate) struct Resource<'a> {
     pub(crate) subresource: &'a str,
     pub(crate) namespace: &'a str,
     pub(crate) name: Cow<'a, str>,
+    /// The node whose objects alone a list or a watch is of, by its field selector.
+    pub(crate) node: Option<Cow<'a, str>>,
 }
+
+/// The field by which objects of one node are selected.
+pub(crate) const NODE_FIELD: &str = "spec.nodeName";
 
 /// What under a namespace belongs to the namespace itself.
 const OF_NAMESPACES: [&str; 2] = ["status", "finalize"];
@@ -59,7 +64,8 @@ impl<'a> Attributes<'a> {
             rest => ("", rest),
         };
         let part = |at: usize| rest.get(at).copied().unwrap_or_default();
-        let mut resource = Resource { group, resource: part(0), subresource: part(2), namespace, name: part(1).into() };
+        let mut resource =
+            Resource { group, resource: part(0), subresource: part(2), namespace, name: part(1).into(), node: None };
         let one = !resource.name.is_empty();
         let verb = match *method {
             Method::GET | Method::HEAD if watched && resource.subresource.is_empty() => "watch",
@@ -72,13 +78,14 @@ impl<'a> Attributes<'a> {
             Method::DELETE => "deletecollection",
             _ => "",
         };
-        // A list of the one object of a name is as good as that object.
-        if !one && (verb == "list" || verb == "watch") {
-            let selected = query.get("fieldSelector").and_then(|text| Fields::parse(text).ok());
-            let name = selected.as_ref().and_then(|fields| fields.exact("metadata.name"));
-            if let Some(name) = name.filter(|name| is_segment(name)) {
+        if !one && ["list", "watch", "deletecollection"].contains(&verb) {
+            let selected = query.get("fieldSelector").and_then(|text| Fields::parse(text).ok()).unwrap_or_default();
+            // A list of the one object of a name is as good as that object.
+            let name = selected.exact("metadata.name").filter(|name| verb != "deletecollection" && is_segment(name));
+            if let Some(name) = name {
                 resource.name = name.to_owned().into();
             }
+            resource.node = selected.exact(NODE_FIELD).map(|node| node.to_owned().into());
         }
         Self { verb: verb.into(), what: What::Resource(resource) }
     }

@@ -1,129 +1,98 @@
 //! Who may do what: roles and bindings.
 //!
-//! `attributes` says what a request asks for, `policy` has an index of all rules, `rules` matches one, `escalation`
-//! keeps people from giving what they do not have. This file follows the store and says no.
+//! `attributes` says what a request asks for, `policy` has an index of all rules, `rules` matches one, `node` gives nodes
+//! what their pods need, `escalation` keeps people from giving what they do not have. `following` keeps the indexes true.
 //!
-//! Invariant: a question is answered by the roles and bindings that were committed before it was asked.
+//! Invariant: a question is answered by what was committed before it was asked.
 
 mod attributes;
 pub(crate) mod escalation;
+mod following;
+mod node;
 mod policy;
 pub(crate) mod rules;
 pub(crate) mod signers;
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::LazyLock;
 
 use corten_api::status::Status;
-use corten_store::{Revision, RevisionError, Store, Watch};
-use futures::FutureExt;
+use corten_store::Store;
 use serde_json::{Map, Value, json};
 
-pub(crate) use attributes::{Attributes, Resource, What};
+pub(crate) use attributes::{Attributes, NODE_FIELD, Resource, What};
+pub(crate) use node::{MIRROR, Node, References};
 pub(crate) use policy::{Decision, Policy, RoleRef};
 
 use crate::identity::Identity;
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::Server;
+use following::Following;
+use node::{NodeRights, PodsOfNodes};
 
 /// Members may do everything, whatever roles and bindings say.
 const MASTERS: &str = "system:masters";
 
-/// Answers questions of permission from the store's roles and bindings.
+/// Answers questions of permission from the store's roles and bindings, and nodes' from where pods are.
 pub(crate) struct Authorizer {
     store: Store,
-    state: RwLock<State>,
-}
-
-#[derive(Default)]
-struct State {
-    policy: Policy,
-    /// The policy is that of this revision.
-    revision: Revision,
-    watches: Vec<Watch>,
-}
-
-impl State {
-    /// Takes in what was committed since.
-    fn catch_up(&mut self, store: &Store) {
-        let target = store.snapshot().revision();
-        if self.watches.is_empty() || self.follow().is_err() {
-            self.reload(store);
-        } else {
-            self.revision = target;
-        }
-    }
-
-    fn follow(&mut self) -> Result<(), RevisionError> {
-        for watch in &mut self.watches {
-            // What is committed is there at once; what is not is not waited for.
-            while let Some(events) = watch.next().now_or_never() {
-                for event in events?.iter() {
-                    self.policy.set(&event.key, event.entry.as_ref().map(|entry| &*entry.value));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn reload(&mut self, store: &Store) {
-        let snapshot = store.snapshot();
-        self.policy = Policy::default();
-        self.revision = snapshot.revision();
-        for prefix in policy::PREFIXES {
-            for (key, entry) in snapshot.prefix(prefix.as_bytes()) {
-                self.policy.set(key, Some(&entry.value));
-            }
-        }
-        let watch = |prefix: &&'static str| store.watch(prefix.as_bytes().into(), self.revision);
-        // If the snapshot's history is gone already, the next question loads anew.
-        self.watches = policy::PREFIXES.iter().map(watch).collect::<Result<_, _>>().unwrap_or_default();
-    }
+    policy: Following<Policy>,
+    pods: Following<PodsOfNodes>,
 }
 
 impl Authorizer {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, state: RwLock::default() }
+        Self { policy: Following::new(store.clone()), pods: Following::new(store.clone()), store }
     }
 
     /// Looks at the policy of now.
     pub(crate) fn policy<R>(&self, look: impl FnOnce(&Policy) -> R) -> R {
-        let now = self.store.snapshot().revision();
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        if state.revision >= now {
-            return look(&state.policy);
-        }
-        drop(state);
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        if state.revision < now {
-            state.catch_up(&self.store);
-        }
-        drop(state);
-        look(&self.state.read().unwrap_or_else(PoisonError::into_inner).policy)
+        self.policy.look(look)
     }
 
     /// Whether a user may do something, and why.
     pub(crate) fn explain(&self, user: &Identity, asked: &Attributes<'_>) -> Decision {
-        if user.is_in(MASTERS) {
-            return Decision { allowed: true, reason: String::new() };
-        }
-        self.policy(|policy| policy.decide(user, asked, true))
+        self.decide(user, asked, true)
     }
 
     /// Whether a user may do something.
     pub(crate) fn allows(&self, user: &Identity, asked: &Attributes<'_>) -> bool {
-        user.is_in(MASTERS) || self.policy(|policy| policy.decide(user, asked, false).allowed)
+        self.decide(user, asked, false).allowed
     }
 
     /// 403 unless the user may do something.
     pub(crate) fn check(&self, user: &Identity, asked: &Attributes<'_>) -> Result<(), Status> {
-        if user.is_in(MASTERS) {
-            return Ok(());
-        }
-        let decision = self.policy(|policy| policy.decide(user, asked, false));
+        let decision = self.decide(user, asked, false);
         if decision.allowed { Ok(()) } else { Err(refusal(user, asked, &decision.reason)) }
     }
+
+    /// What may be done to a node's objects is for `node` to say; if it does not say yes, policy may.
+    fn decide(&self, user: &Identity, asked: &Attributes<'_>, explain: bool) -> Decision {
+        if user.is_in(MASTERS) {
+            return Decision { allowed: true, reason: String::new() };
+        }
+        let of_node = match Node::of(user) {
+            None => String::new(),
+            Some(node) => match self.rights_of(&node).decide(asked, &NODE_RULES) {
+                Ok(()) => return Decision { allowed: true, reason: String::new() },
+                Err(why) => why,
+            },
+        };
+        let mut decision = self.policy(|policy| policy.decide(user, asked, explain));
+        if !decision.allowed && !of_node.is_empty() {
+            decision.reason =
+                [of_node, decision.reason].into_iter().filter(|own| !own.is_empty()).collect::<Vec<_>>().join("\n");
+        }
+        decision
+    }
+
+    fn rights_of<'a>(&'a self, node: &'a Node<'_>) -> NodeRights<'a> {
+        NodeRights { node, pods: &self.pods, store: &self.store }
+    }
 }
+
+/// What all nodes may do alike, wherever pods are.
+static NODE_RULES: LazyLock<Vec<rules::Rule>> = LazyLock::new(crate::policy::of_nodes);
 
 /// Whether the user of a request may do what it asks for; whether anything is served there is not asked yet.
 pub(crate) fn request(server: &Server, request: &Request) -> Result<(), Status> {
@@ -152,6 +121,7 @@ pub(crate) fn verb(server: &Server, user: &Identity, verb: &'static str, target:
         subresource: "",
         namespace: target.namespace.as_deref().unwrap_or_default(),
         name: target.name.as_deref().unwrap_or_default().into(),
+        node: None,
     };
     server.authorizer().check(user, &Attributes::to(verb, resource))
 }
@@ -175,7 +145,7 @@ fn refusal(user: &Identity, asked: &Attributes<'_>, reason: &str) -> Status {
         }
         What::Resource(resource) => resource,
     };
-    let Resource { group, resource, subresource, namespace, name } = resource;
+    let Resource { group, resource, subresource, namespace, name, .. } = resource;
     let place = match *namespace {
         "" => "at the cluster scope".to_owned(),
         namespace => format!("in the namespace {namespace:?}"),

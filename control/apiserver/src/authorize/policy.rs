@@ -6,20 +6,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use corten_store::Entry;
 use serde::Deserialize;
 
 use super::attributes::{Attributes, What};
+use super::following::Index;
 use super::rules::Rule;
 use crate::identity::{Identity, account_name};
 
 /// What store keys of roles begin with, and of bindings.
-pub(super) const CLUSTER_ROLES: &str = "/registry/clusterroles/";
+const CLUSTER_ROLES: &str = "/registry/clusterroles/";
 const ROLES: &str = "/registry/roles/";
 const CLUSTER_BINDINGS: &str = "/registry/clusterrolebindings/";
 const BINDINGS: &str = "/registry/rolebindings/";
-
-/// All store keys of roles and bindings begin with one of these.
-pub(super) const PREFIXES: [&str; 4] = [CLUSTER_ROLES, ROLES, CLUSTER_BINDINGS, BINDINGS];
 
 /// Who may what. Roles and bindings are known by `name` or `namespace/name`.
 #[derive(Default)]
@@ -131,9 +131,17 @@ impl Grant<'_> {
     }
 }
 
+impl Index for Policy {
+    const PREFIXES: &'static [&'static str] = &[CLUSTER_ROLES, ROLES, CLUSTER_BINDINGS, BINDINGS];
+
+    fn set(&mut self, key: &Bytes, entry: Option<&Entry>) {
+        self.put(key, entry.map(|entry| &*entry.value));
+    }
+}
+
 impl Policy {
     /// Takes in what a store key has become; keys that are neither roles nor bindings do nothing.
-    pub(super) fn set(&mut self, key: &[u8], value: Option<&[u8]>) {
+    fn put(&mut self, key: &[u8], value: Option<&[u8]>) {
         let Ok(key) = std::str::from_utf8(key) else { return };
         // What cannot be read grants nothing.
         let rules = || {
@@ -288,7 +296,7 @@ mod tests {
 
     fn set(policy: &mut Policy, key: &str, value: &Value) {
         let bytes = value.to_string();
-        policy.set(format!("/registry/{key}").as_bytes(), (!value.is_null()).then_some(bytes.as_bytes()));
+        policy.put(format!("/registry/{key}").as_bytes(), (!value.is_null()).then_some(bytes.as_bytes()));
     }
 
     fn role(verb: &str) -> Value {

@@ -18,6 +18,8 @@ const LIFETIME_DAYS: u32 = 3650;
 /// Signs certificates.
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
+    /// The same key, for what the issuer cannot put into words.
+    key: KeyPair,
     certificate: CertificateDer<'static>,
     pem: String,
 }
@@ -51,7 +53,9 @@ impl Authority {
             .and_then(|name| name.as_str().ok())
             .ok_or_else(|| damaged("it has no common name".to_owned()))?
             .to_owned();
-        Ok(Self { issuer: Issuer::new(params(&name, now), key), certificate, pem })
+        let own = KeyPair::from_pem(&key.serialize_pem())
+            .map_err(|error| PkiError::Damaged { path: key_file.clone(), why: error.to_string() })?;
+        Ok(Self { issuer: Issuer::new(params(&name, now), key), key: own, certificate, pem })
     }
 
     fn found(folder: Option<&Path>, now: Timestamp) -> Result<Self, PkiError> {
@@ -66,7 +70,13 @@ impl Authority {
             files::write(&folder.join("ca.key"), &key.serialize_pem())?;
             files::write(&folder.join("ca.crt"), &pem)?;
         }
-        Ok(Self { issuer: Issuer::new(params, key), certificate: certificate.into(), pem })
+        let own = KeyPair::from_pem(&key.serialize_pem()).map_err(issue)?;
+        Ok(Self { issuer: Issuer::new(params, key), key: own, certificate: certificate.into(), pem })
+    }
+
+    /// The private key.
+    pub(super) fn key(&self) -> &KeyPair {
+        &self.key
     }
 
     /// The certificate, PEM.

@@ -11,6 +11,7 @@ mod authority;
 mod files;
 mod kubeconfig;
 mod leaf;
+mod request;
 mod tls;
 
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ use corten_base::Timestamp;
 
 use authority::Authority;
 use leaf::{Leaf, Purpose};
+pub use request::SigningOrder;
 
 /// Whom and what the certificates are for.
 #[derive(Clone, Debug)]
@@ -154,6 +156,11 @@ impl Pki {
         now: Timestamp,
     ) -> Result<Credentials, PkiError> {
         self.authority.issue(&Purpose::server(name, names, addresses), now)
+    }
+
+    /// Signs what somebody asks for and somebody else has decided; the certificate, PEM, or why there is none.
+    pub fn sign(&self, order: &SigningOrder<'_>) -> Result<String, String> {
+        request::sign(order, &self.authority)
     }
 
     /// The administrator's credentials.

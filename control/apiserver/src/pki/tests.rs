@@ -1,5 +1,9 @@
 use std::os::unix::fs::PermissionsExt;
 
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use x509_parser::prelude::FromDer;
+
 use super::*;
 
 fn options(node: &str) -> PkiOptions {
@@ -93,4 +97,72 @@ fn all_configurations_can_be_built() {
     pki.client_verifier().expect("verifier");
     pki.issue_server("x", &["x.example".to_owned()], &[], now()).expect("server certificate");
     pki.issue_client("jane", &["dev"], now()).expect("client certificate");
+}
+
+/// A request as somebody made it, with two organizations and other names.
+const REQUEST: &str = include_str!("jane.csr");
+
+#[test]
+fn a_request_is_signed_over_its_own_names_and_key() {
+    let pki = Pki::ephemeral(&options("n1"), now()).expect("made");
+    let (request, usages) = (REQUEST, ["digital signature", "client auth"].map(str::to_owned));
+    let sign = |lifetime: std::time::Duration| {
+        pki.sign(&SigningOrder {
+            request: request.as_bytes(),
+            usages: &usages,
+            lifetime,
+            serial: [0xff; 16],
+            now: now(),
+        })
+    };
+    let day = std::time::Duration::from_secs(86_400);
+    let text = sign(day).expect("signed");
+    let der = CertificateDer::from_pem_slice(text.as_bytes()).expect("PEM");
+    let (rest, parsed) = x509_parser::parse_x509_certificate(&der).expect("a certificate");
+    assert!(rest.is_empty());
+    assert_eq!(parsed.subject().to_string(), "CN=jane, O=dev, O=ops");
+    assert!(!parsed.is_ca());
+    let (from, until) = (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp());
+    assert_eq!((now().as_second() - from, until - from), (300, 86_400));
+    let names = parsed.subject_alternative_name().expect("readable").expect("there");
+    assert_eq!(names.value.general_names.len(), 2);
+    let (_, asked) = x509_parser::pem::parse_x509_pem(request.as_bytes()).expect("PEM");
+    let (_, asked) =
+        x509_parser::certification_request::X509CertificationRequest::from_der(&asked.contents).expect("a request");
+    assert_eq!(parsed.public_key().raw, asked.certification_request_info.subject_pki.raw);
+    // Whoever trusts the authority trusts it.
+    let time = rustls_pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(
+        u64::try_from(now().as_second()).expect("after 1970"),
+    ));
+    pki.client_verifier().expect("a verifier").verify_client_cert(&der, &[], time).expect("trusted");
+    // Nothing lives longer than the authority.
+    let text = sign(day * 36_500).expect("signed");
+    let der = CertificateDer::from_pem_slice(text.as_bytes()).expect("PEM");
+    let (_, parsed) = x509_parser::parse_x509_certificate(&der).expect("a certificate");
+    let (_, authority) = x509_parser::parse_x509_certificate(pki.authority.certificate()).expect("a certificate");
+    assert_eq!(parsed.validity().not_after, authority.validity().not_after);
+}
+
+#[test]
+fn a_request_that_somebody_has_changed_is_not_signed() {
+    let pki = Pki::ephemeral(&options("n1"), now()).expect("made");
+    let text = REQUEST;
+    let (_, block) = x509_parser::pem::parse_x509_pem(text.as_bytes()).expect("PEM");
+    let mut der = block.contents;
+    let place = der.windows(4).position(|bytes| bytes == b"jane").expect("the name");
+    der[place..place + 4].copy_from_slice(b"root");
+    use base64::Engine;
+    let changed = format!(
+        "-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n",
+        base64::engine::general_purpose::STANDARD.encode(der)
+    );
+    let sign = |request: &str, usage: &str| {
+        let usages = [usage.to_owned()];
+        let lifetime = std::time::Duration::from_secs(3600);
+        pki.sign(&SigningOrder { request: request.as_bytes(), usages: &usages, lifetime, serial: [1; 16], now: now() })
+    };
+    let error = sign(&changed, "client auth").expect_err("it does not fit its signature");
+    assert!(error.starts_with("unable to verify certificate request signature"), "{error}");
+    assert_eq!(sign(text, "world peace").expect_err("unknown"), "unrecognized usage \"world peace\"");
+    assert!(sign("nothing", "client auth").is_err());
 }

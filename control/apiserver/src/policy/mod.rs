@@ -37,6 +37,15 @@ pub(crate) async fn reconcile(server: &Server) -> Result<(), Status> {
     Err(Status::internal("the default policy changes again and again while it is written"))
 }
 
+/// The rules that upstream's authorizer for nodes goes by where it does not look at the object.
+pub(crate) fn of_nodes() -> Vec<Rule> {
+    let own = presets().into_iter().find(|preset| preset.name == "system:node" && preset.kind() == "ClusterRole");
+    match own.map(|preset| preset.entry) {
+        Some(Entry::Role { rules, .. }) => rules,
+        _ => Vec::new(),
+    }
+}
+
 fn plan(server: &Server, snapshot: &Snapshot, presets: &[Preset]) -> Result<Txn, Status> {
     let mut txn = Txn::default();
     for preset in presets {
@@ -138,7 +147,11 @@ fn updated(server: &Server, preset: &Preset, mut object: Value) -> Option<Value>
             if object["roleRef"] != json!(role) {
                 return Some(created(server, preset, &[]));
             }
-            let own = object["subjects"].as_array().cloned().unwrap_or_default();
+            let mut own = object["subjects"].as_array().cloned().unwrap_or_default();
+            if let Some(withdrawn) = preset.withdrawn() {
+                own.retain(|subject| *subject != withdrawn);
+                object["subjects"] = own.clone().into();
+            }
             let missing: Vec<Value> = subjects.iter().filter(|subject| !own.contains(subject)).cloned().collect();
             if !missing.is_empty() {
                 append(&mut object, "subjects", missing);

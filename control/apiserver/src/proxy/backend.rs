@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use corten_api::api::core::v1::{Node, Pod, Service};
 use corten_api::api::discovery::v1::{Endpoint, EndpointSlice};
 use corten_api::status::Status;
+use corten_kinds::Proxied;
 use serde::de::DeserializeOwned;
 
 use crate::route::Target;
@@ -71,18 +72,15 @@ pub(super) fn find(server: &Server, target: &Target) -> Result<Backend, Status> 
     let names = target.kind.names();
     let reference = Reference::parse(text)
         .ok_or_else(|| Status::bad_request(format!("invalid {} request {text:?}", names.singular)))?;
-    match names.plural {
-        "services" => service(server, target, &reference),
-        "nodes" => node(server, target, &reference),
-        _ => pod(server, target, &reference),
+    match target.kind.proxied().ok_or_else(Status::no_such_path)? {
+        Proxied::Pod => pod(server, target, &reference),
+        Proxied::Service => service(server, target, &reference),
+        Proxied::Node => node(server, target, &reference),
     }
 }
 
 fn read<T: DeserializeOwned>(server: &Server, target: &Target, name: &str) -> Result<T, Status> {
-    let snapshot = server.store().snapshot();
-    let key = storage::key(target.kind.storage(), target.namespace.as_deref(), name);
-    let entry = snapshot.get(&key).ok_or_else(|| Status::not_found(target.kind.names(), name))?;
-    serde_json::from_slice(&entry.value).map_err(Status::internal)
+    storage::of(server, &Target { name: Some(name.to_owned()), ..target.clone() })
 }
 
 fn pod(server: &Server, target: &Target, reference: &Reference<'_>) -> Result<Backend, Status> {

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use corten_api::status::Status;
 use futures::StreamExt;
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST,
+    LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use http_body_util::{BodyExt, BodyStream};
@@ -16,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 
 use super::backend::Backend;
+use super::links::{Page, Place};
 use super::tls;
 use crate::body::{self, Answer};
 use crate::node_proxy::NodeStream;
@@ -25,6 +27,16 @@ use crate::server::Server;
 /// Headers that are about one connection.
 const HOP_BY_HOP: [HeaderName; 7] =
     [CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
+
+/// What a backend says of who may read its answers.
+const CORS: [HeaderName; 4] = [
+    ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    ACCESS_CONTROL_ALLOW_HEADERS,
+    ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN,
+];
+/// Addresses of all by whom a request came, the client's first.
+const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// `own` is our path up to the backend's root, `below` the path there.
 pub(super) async fn forward(
@@ -55,25 +67,58 @@ pub(super) async fn forward(
     *outgoing.uri_mut() = uri;
     *outgoing.headers_mut() = headers_for(&request, &host, own, below, upgrade.is_some());
     let mut response = sender.send_request(outgoing).await.map_err(|error| unreachable(&error))?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS
-        && let Some(upgrade) = upgrade
-    {
-        return Ok(joined(upgrade, &mut response));
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let unasked = || Status::failure(502, "", "the backend changed the protocol, which nobody had asked for");
+        return Ok(joined(upgrade.ok_or_else(unasked)?, &mut response));
     }
-    let (parts, incoming) = response.into_parts();
+    let asked = asked_host(&request).and_then(|host| host.to_str().ok().map(str::to_owned));
+    let place = Place { hosts: [host].into_iter().chain(asked).collect(), own: own.to_owned() };
+    Ok(answered(response, place))
+}
+
+/// The backend's answer, with its links as our clients can follow them.
+fn answered(response: http::Response<hyper::body::Incoming>, place: Place) -> Answer {
+    let (mut parts, incoming) = response.into_parts();
+    let headers = &mut parts.headers;
+    // It is framed anew by the server that sends it on.
+    strip(headers, &[]);
+    // Whom the backend lets read its answers is not who may read ours.
+    CORS.iter().for_each(|name| drop(headers.remove(name)));
+    let location = headers.get(LOCATION).and_then(|location| place.link(location.to_str().ok()?));
+    if let Some(location) = location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+        headers.insert(LOCATION, location);
+    }
+    let page = if parts.status == StatusCode::PARTIAL_CONTENT { None } else { page(headers, place) };
+    if page.is_some() {
+        headers.remove(CONTENT_ENCODING);
+        headers.remove(CONTENT_LENGTH);
+    }
     // What the backend sends ends where its connection does; there is no way to say more once the head is sent.
     let pieces = BodyStream::new(incoming)
         .take_while(|frame| std::future::ready(frame.is_ok()))
         .filter_map(|frame| std::future::ready(frame.ok().and_then(|frame| frame.into_data().ok())));
-    let mut answer = Answer::new(body::stream(pieces));
-    *answer.status_mut() = parts.status;
-    *answer.headers_mut() = parts.headers;
-    // Kept by the server that sends it on: it frames the body itself.
-    strip(answer.headers_mut(), &[]);
-    if let Some(location) = answer.headers().get(LOCATION).and_then(|location| rewritten(location, &host, own)) {
-        answer.headers_mut().insert(LOCATION, location);
-    }
-    Ok(answer)
+    let body = match page {
+        None => body::stream(pieces),
+        Some(mut page) => {
+            let pieces = pieces.map(Some).chain(futures::stream::iter([None]));
+            let rewritten = pieces.map(move |piece| Bytes::from(page.piece(piece.as_deref())));
+            body::stream(rewritten.filter(|piece| std::future::ready(!piece.is_empty())))
+        }
+    };
+    Answer::from_parts(parts, body)
+}
+
+/// The page that an answer is, if it is one whose links can be rewritten.
+fn page(headers: &HeaderMap, place: Place) -> Option<Page> {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = text(CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    (kind == "text/html").then(|| Page::new(text(CONTENT_ENCODING), place)).flatten()
+}
+
+/// By which host the client asked.
+fn asked_host(request: &Request) -> Option<HeaderValue> {
+    let authority = || request.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    request.headers.get(HOST).cloned().or_else(authority)
 }
 
 fn empty() -> Incoming {
@@ -102,10 +147,10 @@ async fn connect(server: &Server, backend: &Backend) -> io::Result<(Box<dyn Node
 /// The client's headers as the backend gets them.
 fn headers_for(request: &Request, host: &str, own: &str, below: &str, upgrades: bool) -> HeaderMap {
     let mut headers = request.headers.clone();
-    let asked = headers
-        .get(HOST)
-        .cloned()
-        .or_else(|| request.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok()));
+    let asked = asked_host(request);
+    let hops: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+    let peer = request.peer.map(|peer| peer.to_canonical().to_string());
+    let hops = hops.into_iter().map(str::to_owned).chain(peer).collect::<Vec<_>>().join(", ");
     strip(&mut headers, if upgrades { &[CONNECTION, UPGRADE] } else { &[] });
     headers.remove(AUTHORIZATION);
     headers.remove(CONTENT_LENGTH);
@@ -123,6 +168,7 @@ fn headers_for(request: &Request, host: &str, own: &str, below: &str, upgrades: 
         }
     };
     put("host", HeaderValue::from_str(host).ok());
+    put(FORWARDED_FOR, HeaderValue::from_str(&hops).ok().filter(|_| !hops.is_empty()));
     put("x-forwarded-host", asked);
     put("x-forwarded-proto", Some(HeaderValue::from_static("https")));
     put("x-forwarded-uri", HeaderValue::from_str(&format!("{own}{below}")).ok());
@@ -144,14 +190,6 @@ fn strip(headers: &mut HeaderMap, kept: &[HeaderName]) {
     }
 }
 
-/// Where a redirect of the backend leads, as our clients reach it; `None` if it leads elsewhere.
-fn rewritten(location: &HeaderValue, host: &str, own: &str) -> Option<HeaderValue> {
-    let uri: Uri = location.to_str().ok()?.parse().ok()?;
-    let is_own = uri.authority().is_none_or(|authority| authority.as_str() == host);
-    let path = uri.path_and_query()?.as_str();
-    (is_own && path.starts_with('/')).then(|| HeaderValue::from_str(&format!("{own}{path}")).ok()).flatten()
-}
-
 /// Both ends have agreed on another protocol: their bytes go through.
 fn joined(upgrade: hyper::upgrade::OnUpgrade, response: &mut http::Response<hyper::body::Incoming>) -> Answer {
     let from_backend = hyper::upgrade::on(&mut *response);
@@ -171,23 +209,4 @@ fn joined(upgrade: hyper::upgrade::OnUpgrade, response: &mut http::Response<hype
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *answer.headers_mut() = response.headers().clone();
     answer
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn redirects_of_the_backend_stay_below_the_proxy() {
-        let own = "/api/v1/namespaces/n/pods/p/proxy";
-        let cases = [
-            ("/login?next=1", Some("/api/v1/namespaces/n/pods/p/proxy/login?next=1")),
-            ("http://10.42.0.5:80/x", Some("/api/v1/namespaces/n/pods/p/proxy/x")),
-            ("https://example.com/x", None),
-        ];
-        for (location, expected) in cases {
-            let new = rewritten(&HeaderValue::from_static(location), "10.42.0.5:80", own);
-            assert_eq!(new.as_ref().and_then(|new| new.to_str().ok()), expected, "{location}");
-        }
-    }
 }

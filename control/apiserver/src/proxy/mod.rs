@@ -6,6 +6,7 @@
 
 mod backend;
 mod forward;
+mod links;
 mod tls;
 
 use std::sync::Arc;

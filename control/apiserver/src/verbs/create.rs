@@ -8,14 +8,14 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::Write;
-use crate::authorize::escalation;
+use crate::admission::guards::{self, Act};
 use crate::body::Answer;
 use crate::managed::{self, Tracking, Writer};
 use crate::request::Request;
 use crate::route::Target;
 use crate::server::{FreeIn, Server};
 use crate::storage::{self, Commit, Committed};
-use crate::{admission, legacy_tokens, negotiate, objects};
+use crate::{admission, negotiate, objects};
 
 /// How often a name or an address that turns out to be taken is drawn anew.
 const ATTEMPTS: u32 = 8;
@@ -55,11 +55,12 @@ pub(crate) async fn create_object(
             _ => given.clone(),
         };
         let snapshot = server.store().snapshot();
-        let attempt = admission::Attempt { snapshot: &snapshot, kind, namespace, old: None, told: &write.told };
-        admission::begin(&attempt, &object)?;
-        let mut object = admission::admit(&attempt, object)?;
-        legacy_tokens::fill(server, &snapshot, kind, namespace, &mut object)?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let told = &write.told;
+        let attempt =
+            admission::Attempt { server, user, snapshot: &snapshot, kind, namespace, name: &name, old: None, told };
+        admission::begin(&attempt, &object)?;
+        let object = admission::admit(&attempt, object)?;
         let key = storage::key(kind.storage(), namespace, &name);
         let is_there = snapshot.get(&key).is_some();
         let cx = WriteContext {
@@ -69,7 +70,7 @@ pub(crate) async fn create_object(
             warnings: &write.told,
         };
         let mut object = kind.process(object, Operation::Create, &cx)?;
-        escalation::check(server.authorizer(), user, kind.stored(), None, &object)?;
+        guards::check(&attempt, Act::Create, Some(&object))?;
         managed::put(&mut object, managers);
         if is_there {
             if generated {
@@ -82,7 +83,9 @@ pub(crate) async fn create_object(
         admission::quota::count(&attempt, &mut object);
         let charges = admission::quota::charges(&attempt, Some(&object))?;
         if write.dry_run {
-            return Ok(storage::encode(&object)?.0);
+            let bytes = storage::encode(&object)?.0;
+            storage::check_size(&object, bytes.len())?;
+            return Ok(bytes);
         }
         if !charges.is_empty() && turn.is_none() {
             turn = Some(server.turn(namespace).await);

@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 
 use super::update::is_released;
 use super::{dry_run, read};
-use crate::body::Answer;
+use crate::admission::guards::{self, Act};
+use crate::body::{self, Answer};
+use crate::identity::Identity;
 use crate::objects::{self, Warnings};
 use crate::request::{Query, Request};
 use crate::route::Target;
@@ -22,8 +24,6 @@ use crate::storage::{self, Commit, Committed};
 use crate::{admission, authorize, negotiate};
 
 const ATTEMPTS: u32 = 16;
-/// Namespaces that every cluster has, as upstream's admission guards them.
-const UNDYING: [&str; 3] = ["default", "kube-system", "kube-public"];
 /// The option of those who delete what cannot be read, and the verb that they need for it: nothing that would hold such
 /// an object, such as its finalizers, is known.
 const UNREADABLE: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
@@ -150,7 +150,7 @@ pub(super) async fn delete(server: &Server, request: &Request, target: &Target) 
         authorize::verb(server, &request.user, UNSAFE, target)?;
     }
     let warnings = orphan_warnings(target, &options);
-    match delete_object(server, target.kind, target.namespace.as_deref(), name, &options).await? {
+    match delete_object(server, &request.user, target.kind, target.namespace.as_deref(), name, &options).await? {
         Deleted::Marked(bytes) => {
             let code = if options.deletes_dependents { StatusCode::ACCEPTED } else { StatusCode::OK };
             objects::show(server, request, form, target.kind, &bytes, code, &warnings)
@@ -167,7 +167,7 @@ pub(super) async fn delete(server: &Server, request: &Request, target: &Target) 
             }
             let status =
                 json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
-            Ok(objects::warned(objects::value(StatusCode::OK, form, &status), &warnings))
+            Ok(objects::warned(body::value(StatusCode::OK, &status), &warnings))
         }
     }
 }
@@ -186,7 +186,7 @@ pub(super) async fn delete_collection(server: &Server, request: &Request, target
         let object: Value = serde_json::from_slice(bytes).map_err(Status::internal)?;
         let metadata = &object["metadata"];
         let (namespace, name) = (metadata["namespace"].as_str(), metadata["name"].as_str().unwrap_or_default());
-        match delete_object(server, target.kind, namespace, name, &options).await {
+        match delete_object(server, &request.user, target.kind, namespace, name, &options).await {
             Ok(_) => {}
             Err(status) if status.code == 404 => {}
             Err(status) => return Err(status),
@@ -205,6 +205,7 @@ fn orphan_warnings(target: &Target, options: &Options) -> Warnings {
 /// Deletes an object, or marks it if something is to happen first.
 pub(crate) async fn delete_object(
     server: &Server,
+    user: &Identity,
     kind: &'static dyn AnyKind,
     namespace: Option<&str>,
     name: &str,
@@ -212,25 +213,36 @@ pub(crate) async fn delete_object(
 ) -> Result<Deleted, Status> {
     let names = kind.names();
     let key = storage::key(kind.storage(), namespace, name);
-    if names.kind == "Namespace" && UNDYING.contains(&name) {
-        return Err(Status::forbidden(names, name, "this namespace may not be deleted"));
-    }
     let (mut turn, told) = (None, corten_kinds::Warnings::default());
     for _ in 0..ATTEMPTS {
         let snapshot = server.store().snapshot();
         let entry = snapshot.get(&key).cloned().ok_or_else(|| Status::not_found(names, name))?;
-        let old = match storage::decode(&entry) {
+        let old = storage::decode(&entry);
+        let told = &told;
+        let attempt = admission::Attempt {
+            server,
+            user,
+            snapshot: &snapshot,
+            kind,
+            namespace,
+            name,
+            old: old.as_ref().ok(),
+            told,
+        };
+        guards::check(&attempt, Act::Delete, None)?;
+        let old = match &old {
             Err(_) if options.unreadable && !options.dry_run => {
                 match storage::remove(server.store(), &snapshot, &key, entry.mod_revision).await? {
                     Some(_) => return Ok(Deleted::Gone(entry.value)),
                     None => continue,
                 }
             }
-            old => old?,
+            Err(status) => return Err(status.clone()),
+            Ok(old) => old,
         };
-        check(options, &old, kind, name)?;
-        let new = marked(kind, &old, options, server.clock().now());
-        if new.as_ref() == Some(&old) {
+        check(options, old, kind, name)?;
+        let new = marked(kind, old, options, server.clock().now());
+        if new.as_ref() == Some(old) {
             return Ok(Deleted::Marked(entry.value));
         }
         if options.dry_run {
@@ -239,13 +251,12 @@ pub(crate) async fn delete_object(
                 None => Deleted::Gone(entry.value),
             });
         }
-        let attempt = admission::Attempt { snapshot: &snapshot, kind, namespace, old: Some(&old), told: &told };
         let charges = admission::quota::charges(&attempt, new.as_ref())?;
         if !charges.is_empty() && turn.is_none() {
             turn = Some(server.turn(namespace).await);
             continue;
         }
-        let (before, charges) = (Some((&old, entry.mod_revision)), charges.as_slice());
+        let (before, charges) = (Some((old, entry.mod_revision)), charges.as_slice());
         let commit = Commit { kind, key: key.clone(), old: before, new: new.as_ref(), lease: 0, charges };
         match storage::commit(server.store(), commit).await? {
             Committed::Done(Some(entry), _) => return Ok(Deleted::Marked(entry.value)),

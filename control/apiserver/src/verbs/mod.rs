@@ -27,7 +27,7 @@ pub(crate) use crate::lists::answer as list_answer;
 pub(crate) use apply::{apply, apply_scale};
 pub(crate) use create::create_object;
 pub(crate) use delete::{Options as DeleteOptions, delete_object};
-pub(crate) use update::{Change, Patch, change_object, check_identity, part_change};
+pub(crate) use update::{Change, Patch, change_object, check_identity, check_version, part_change};
 
 /// A write: by whom, whether for real, and how it is recorded.
 pub(crate) struct Write<'a> {

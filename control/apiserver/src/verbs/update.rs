@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use corten_api::codec::{self, Findings};
+use corten_api::field::{FieldErrors, Problem};
 use corten_api::names::Names;
 use corten_api::patch::{PatchError, json_patch, merge_patch, strategic_merge_patch};
 use corten_api::status::Status;
@@ -13,7 +14,8 @@ use serde_json::{Value, json};
 use super::Write;
 use super::apply::apply;
 use super::create::{create_object, taken};
-use crate::authorize::{self, escalation, signers};
+use crate::admission::guards::{self, Act};
+use crate::authorize;
 use crate::body::Answer;
 use crate::managed::{self, Tracking, Writer};
 use crate::objects::{self, Warnings};
@@ -29,7 +31,10 @@ const ATTEMPTS: u32 = 16;
 pub(super) async fn update(server: &Server, request: &Request, target: &Target) -> Result<Answer, Status> {
     let form = negotiate::accept(request.header(http::header::ACCEPT))?;
     let (object, mut warnings) = objects::decode_stored(server, request, target.kind)?;
-    let change = |_: &Value| Ok((object.clone(), Vec::new()));
+    let change = |_: &Value| {
+        check_version(target.kind, &object)?;
+        Ok((object.clone(), Vec::new()))
+    };
     let writer = Writer::of(request, target)?;
     let write = Write::of(request, Tracking::Update(&writer))?;
     let (code, bytes) = match change_object(server, target, Change::Object, &write, change).await {
@@ -45,6 +50,21 @@ pub(super) async fn update(server: &Server, request: &Request, target: &Target) 
         Err(status) => return Err(status),
     };
     objects::show(server, request, form, target.kind, &bytes, code, &warnings)
+}
+
+/// Refuses an object that says not which version of the stored one it replaces, if its kind demands that.
+pub(crate) fn check_version(kind: &dyn AnyKind, object: &Value) -> Result<(), Status> {
+    let metadata = &object["metadata"];
+    let is_named = metadata["resourceVersion"].as_str().is_some_and(|version| !version.is_empty() && version != "0");
+    if kind.updates_unconditionally() || is_named {
+        return Ok(());
+    }
+    let mut errs = FieldErrors::default();
+    let why = Problem::Invalid("0x0".to_owned(), "must be specified for an update".to_owned());
+    errs.push("metadata.resourceVersion", why);
+    // As upstream, the resource stands where the kind is in other refusals.
+    let names = Names { kind: kind.names().plural, ..*kind.names() };
+    Err(Status::invalid(&names, metadata["name"].as_str().unwrap_or_default(), &errs))
 }
 
 /// Refuses an object that is to replace a certain one, of which there is none.
@@ -77,7 +97,7 @@ pub(super) async fn patch(server: &Server, request: &Request, target: &Target) -
     }
     let form = negotiate::accept(request.header(http::header::ACCEPT))?;
     let writer = Writer::of(request, target)?;
-    let patch = Patch::read(server, request)?;
+    let patch = Patch::read(request)?;
     let change = |old: &Value| patch.apply(server, request, target.kind, old);
     let write = Write::of(request, Tracking::Update(&writer))?;
     let (bytes, warnings) = change_object(server, target, Change::Object, &write, change).await?;
@@ -123,13 +143,14 @@ pub(crate) async fn change_object(
         keep_metadata(kind, target, &old, &mut new)?;
         let (before, given) = (managed::take(&mut old), managed::take(&mut new));
         let namespace = target.namespace.as_deref();
-        let attempt = admission::Attempt { snapshot: &snapshot, kind, namespace, old: Some(&old), told: &write.told };
+        let (user, told) = (write.user, &write.told);
+        let attempt =
+            admission::Attempt { server, user, snapshot: &snapshot, kind, namespace, name, old: Some(&old), told };
         if what == Change::Object {
             new = admission::admit(&attempt, new)?;
         }
         let claims = &FreeIn { snapshot: snapshot.clone(), server };
-        let user = Some(write.user.requester());
-        let cx = WriteContext { now: server.clock().now(), claims, user, warnings: &write.told };
+        let cx = WriteContext { now: server.clock().now(), claims, user: Some(user.requester()), warnings: told };
         let mut new = match what {
             Change::Object => kind.process(new, Operation::Update { old: &old }, &cx)?,
             Change::Status => kind.process(new, Operation::UpdateStatus { old: &old }, &cx)?,
@@ -137,8 +158,7 @@ pub(crate) async fn change_object(
             Change::Internal => new,
         };
         warnings.extend(write.told.take());
-        escalation::check(server.authorizer(), write.user, kind.stored(), Some(&old), &new)?;
-        signers::check(server.authorizer(), write.user, kind.stored(), what, (&old, &new))?;
+        guards::check(&attempt, Act::Change(what), Some(&new))?;
         let (managers, others) = managed::changed(server, kind, write.tracking, before, given, (&old, &new));
         // Both have the resourceVersion of the old one, so that this tells whether anything changed.
         if !others && old == new {
@@ -270,7 +290,7 @@ pub(crate) enum Patch {
 }
 
 impl Patch {
-    pub(crate) fn read(_server: &Server, request: &Request) -> Result<Self, Status> {
+    pub(crate) fn read(request: &Request) -> Result<Self, Status> {
         let bad = |error: codec::DecodeError| Status::bad_request(format!("error decoding patch: {error}"));
         let parse = || codec::json(&request.body).map_err(bad);
         let kind = request.header(CONTENT_TYPE).unwrap_or_default();

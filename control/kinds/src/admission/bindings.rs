@@ -29,6 +29,7 @@ impl Kind for ValidatingBindings {
         "validatingadmissionpolicybindings",
         "validatingadmissionpolicybinding",
     );
+    const UNCONDITIONAL_UPDATE: bool = false;
     const SCOPE: Scope = Scope::Cluster;
     const COLUMNS: &'static [ColumnHead] = COLUMNS;
     const GENERATION: bool = true;
@@ -67,6 +68,7 @@ impl Kind for MutatingBindings {
         "mutatingadmissionpolicybindings",
         "mutatingadmissionpolicybinding",
     );
+    const UNCONDITIONAL_UPDATE: bool = false;
     const SCOPE: Scope = Scope::Cluster;
     const COLUMNS: &'static [ColumnHead] = COLUMNS;
     const GENERATION: bool = true;

@@ -19,6 +19,7 @@ impl Kind for MutatingPolicies {
 
     const NAMES: Names =
         policies::names("MutatingAdmissionPolicy", "mutatingadmissionpolicies", "mutatingadmissionpolicy");
+    const UNCONDITIONAL_UPDATE: bool = false;
     const SCOPE: Scope = Scope::Cluster;
     const COLUMNS: &'static [ColumnHead] = &[NAME, number("Mutations"), column("ParamKind"), column("Age")];
     const GENERATION: bool = true;

@@ -25,6 +25,7 @@ impl Kind for ValidatingPolicies {
 
     const NAMES: Names =
         policies::names("ValidatingAdmissionPolicy", "validatingadmissionpolicies", "validatingadmissionpolicy");
+    const UNCONDITIONAL_UPDATE: bool = false;
     const SCOPE: Scope = Scope::Cluster;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
     const COLUMNS: &'static [ColumnHead] = &[NAME, number("Validations"), column("ParamKind"), column("Age")];

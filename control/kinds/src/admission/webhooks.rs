@@ -36,6 +36,7 @@ impl Kind for ValidatingWebhooks {
 
     const NAMES: Names =
         names("ValidatingWebhookConfiguration", "validatingwebhookconfigurations", "validatingwebhookconfiguration");
+    const UNCONDITIONAL_UPDATE: bool = false;
     const SCOPE: Scope = Scope::Cluster;
     const COLUMNS: &'static [ColumnHead] = &[NAME, number("Webhooks"), column("Age")];
     const GENERATION: bool = true;
@@ -69,6 +70,7 @@ impl Kind for MutatingWebhooks {
 
     const NAMES: Names =
         names("MutatingWebhookConfiguration", "mutatingwebhookconfigurations", "mutatingwebhookconfiguration");
+    const UNCONDITIONAL_UPDATE: bool = false;
     const SCOPE: Scope = Scope::Cluster;
     const COLUMNS: &'static [ColumnHead] = &[NAME, number("Webhooks"), column("Age")];
     const GENERATION: bool = true;

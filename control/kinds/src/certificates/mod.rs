@@ -1,6 +1,6 @@
 //! CertificateSigningRequests: who wants a certificate, whether it may have one, and the certificate.
 //!
-//! Rules and wording: pkg/apis/certificates and pkg/registry/certificates of Kubernetes v1.36. Nothing signs yet.
+//! Rules and wording: pkg/apis/certificates and pkg/registry/certificates of Kubernetes v1.36.
 
 mod request;
 mod signers;

@@ -24,7 +24,7 @@ use corten_base::Timestamp;
 use serde_json::Value;
 
 use crate::kind::{Kind, at, plain};
-use crate::{ColumnHead, Deletion, Subresource, WriteContext};
+use crate::{ColumnHead, Deletion, Proxied, Subresource, WriteContext};
 
 pub(crate) use scheduling::toleration;
 
@@ -54,6 +54,7 @@ impl Kind for Pods {
         Subresource::Resize,
         Subresource::Proxy,
     ];
+    const PROXIED: Option<Proxied> = Some(Proxied::Pod);
     const SHOW_DELETED: bool = true;
     const COLUMNS: &'static [ColumnHead] = columns::COLUMNS;
     const GENERATION: bool = true;

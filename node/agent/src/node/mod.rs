@@ -76,13 +76,14 @@ impl Keeper {
         Api::all(self.config.client.clone())
     }
 
-    /// Creates the node, or brings the labels of the one that is there up to date.
+    /// Creates the node, or brings the labels and annotations of the one that is there up to date.
     async fn register(&self) {
         let object = object::object(&self.config, &self.machine);
         retry("register the node", || async {
             match self.api().create(&PostParams::default(), &object).await {
                 Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
-                    let change = json!({"metadata": {"labels": object::labels(&self.config)}});
+                    let (labels, annotations) = (object::labels(&self.config), object::annotations(&self.config));
+                    let change = json!({"metadata": {"labels": labels, "annotations": annotations}});
                     self.api().patch(&self.config.node_name, &PatchParams::default(), &Patch::Merge(&change)).await
                 }
                 result => result,

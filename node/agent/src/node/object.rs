@@ -12,6 +12,7 @@ use corten_base::Timestamp;
 use super::machine::Machine;
 use crate::config::Config;
 use crate::ports::Image;
+use crate::volumes::local_folder;
 
 /// Most images that a node names in its status, as upstream.
 const MOST_IMAGES: usize = 50;
@@ -22,7 +23,7 @@ pub(crate) fn object(config: &Config, machine: &Machine) -> Node {
         metadata: ObjectMeta {
             name: Some(config.node_name.clone()),
             labels: Some(labels(config)),
-            annotations: None,
+            annotations: Some(annotations(config)),
             ..ObjectMeta::default()
         },
         spec: None,
@@ -42,6 +43,12 @@ pub(crate) fn labels(config: &Config) -> BTreeMap<String, String> {
     ];
     let own = config.labels.iter().map(|(key, value)| (key.clone(), value.clone()));
     own.chain(well_known.map(|(key, value)| (key.to_owned(), value.to_owned()))).collect()
+}
+
+/// What the built-in provisioner of local volumes must know: where this node keeps them.
+pub(crate) fn annotations(config: &Config) -> BTreeMap<String, String> {
+    let folder = local_folder(&config.data_dir).to_string_lossy().into_owned();
+    BTreeMap::from([("corten.dev/local-path".to_owned(), folder)])
 }
 
 /// Go's name of the processor architecture, as Kubernetes uses it.

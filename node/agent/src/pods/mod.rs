@@ -7,6 +7,7 @@
 //! ```
 //! `plan`, `status`, `view` and `model` are pure.
 
+mod admission;
 mod adopt;
 mod credentials;
 pub(crate) mod events;
@@ -22,7 +23,7 @@ mod view;
 mod worker;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,7 @@ use crate::lookup::Lookup;
 use crate::ports::{PodState, RuntimeEvent};
 use crate::sources::Sources;
 use crate::volumes::Volumes;
+use admission::Refusal;
 pub(crate) use plan::grace_of;
 use worker::{Message, Worker};
 
@@ -75,6 +77,8 @@ pub(crate) struct Pods {
     tasks: JoinSet<Ended>,
     /// What an earlier agent left, by UID, until a worker takes it.
     found: HashMap<String, PodState>,
+    /// UIDs of pods that this node did not take: they hold nothing here.
+    refused: HashSet<String>,
 }
 
 impl Pods {
@@ -85,7 +89,8 @@ impl Pods {
         let (found, known) = (found(&shared).await, informer.list());
         // Each pod has its worker before the first event is looked at.
         let mut changes = follow(&informer);
-        let mut pods = Self { shared, informer, workers: HashMap::new(), tasks: JoinSet::new(), found };
+        let mut pods =
+            Self { shared, informer, workers: HashMap::new(), tasks: JoinSet::new(), found, refused: HashSet::new() };
         pods.remove_orphans(&known).await;
         loop {
             tokio::select! {
@@ -93,7 +98,10 @@ impl Pods {
                 Some((before, after)) = changes.recv() => pods.changed(before, after),
                 Some(event) = events.recv() => pods.happened(event),
                 Some(Ok(ended)) = pods.tasks.join_next() => match ended {
-                    Ended::Gone(uid) => drop(pods.workers.remove(&uid)),
+                    Ended::Gone(uid) => {
+                        pods.workers.remove(&uid);
+                        pods.refused.remove(&uid);
+                    }
                     Ended::Died(uid) => pods.revive(&uid).await,
                 },
             }
@@ -141,7 +149,11 @@ impl Pods {
     fn start(&mut self, uid: String, pod: Arc<Pod>) {
         let found = self.found.remove(&uid);
         let (sender, inbox) = mpsc::unbounded_channel();
-        let worker = Worker::new(Arc::clone(&self.shared), pod, found, (sender.downgrade(), inbox));
+        let refusal = self.refusal(&uid, &pod, found.is_some());
+        if refusal.is_some() {
+            self.refused.insert(uid.clone());
+        }
+        let worker = Worker::new(Arc::clone(&self.shared), pod, (found, refusal), (sender.downgrade(), inbox));
         self.workers.insert(uid.clone(), sender);
         self.tasks.spawn(async move {
             if AssertUnwindSafe(worker.run()).catch_unwind().await.is_ok() {
@@ -151,6 +163,20 @@ impl Pods {
             tokio::time::sleep(REVIVAL).await;
             Ended::Died(uid)
         });
+    }
+
+    /// Whether this node cannot take a pod. One that it has taken before stays.
+    fn refusal(&self, uid: &str, pod: &Pod, is_here: bool) -> Option<Refusal> {
+        let started = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+        if is_here || started || pod.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        let runs = |other: &Arc<Pod>| {
+            let phase = other.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+            let known = other.uid().filter(|own| own != uid && self.workers.contains_key(own));
+            known.is_some_and(|own| !self.refused.contains(&own)) && !["Succeeded", "Failed"].contains(&phase)
+        };
+        admission::refusal(pod, &self.informer.list().into_iter().filter(runs).collect::<Vec<_>>())
     }
 
     /// Gives the pod of a dead worker a new one, which adopts what runs.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use corten_api::api::core::v1::{Container, Pod, PodSpec};
 use corten_base::Timestamp;
 
+use super::admission::Refusal;
 use crate::lookup::ContainerKind;
 use crate::ports::{ContainerState, Exit, Image};
 
@@ -31,6 +32,8 @@ pub(crate) struct Observed {
     pub(crate) final_phase: Option<String>,
     /// The pod ran for longer than it may.
     pub(crate) deadline_exceeded: bool,
+    /// This node does not take the pod.
+    pub(crate) refusal: Option<Refusal>,
     /// When this node first saw the pod.
     pub(crate) seen_at: Option<Timestamp>,
     /// Host addresses, once known.
@@ -203,7 +206,7 @@ pub(crate) fn restarts(pod: &Pod, kind: ContainerKind, exit: &Exit) -> bool {
 
 /// The phase that a pod has reached for good, if it has: all its containers have ended and none starts again.
 pub(crate) fn final_phase(pod: &Pod, observed: &Observed) -> Option<&'static str> {
-    if observed.deadline_exceeded {
+    if observed.deadline_exceeded || observed.refusal.is_some() {
         return Some("Failed");
     }
     match observed.final_phase.as_deref() {

@@ -40,6 +40,8 @@ pub(crate) fn status(
     let (reason, message) = if observed.deadline_exceeded {
         let message = "Pod was active on the node longer than the specified deadline".to_owned();
         (Some("DeadlineExceeded".to_owned()), Some(message))
+    } else if let Some(refusal) = &observed.refusal {
+        (Some(refusal.reason.to_owned()), Some(format!("Pod was rejected: {}", refusal.message)))
     } else {
         (before.reason.clone(), before.message.clone())
     };

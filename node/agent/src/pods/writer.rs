@@ -119,11 +119,13 @@ impl Target {
     async fn is_gone(&self, error: &kube::Error) -> bool {
         match error {
             kube::Error::Api(answer) if answer.code == 404 => true,
-            // Somebody else was quicker, unless the name belongs to another pod by now.
-            kube::Error::Api(answer) if answer.code == 409 => {
-                let found = self.api.get_opt(&self.name).await;
-                found.is_ok_and(|pod| pod.is_none_or(|pod| pod.uid().as_deref() != Some(&*self.uid)))
-            }
+            // Somebody else was quicker, unless the name belongs to another pod by now. What a node may not write or
+            // see is not on it.
+            kube::Error::Api(answer) if [403, 409].contains(&answer.code) => match self.api.get_opt(&self.name).await {
+                Ok(pod) => pod.is_none_or(|pod| pod.uid().as_deref() != Some(&*self.uid)),
+                Err(kube::Error::Api(answer)) => answer.code == 403,
+                Err(_) => false,
+            },
             _ => false,
         }
     }

@@ -15,6 +15,7 @@ mod auth;
 mod exec;
 pub(crate) mod fds;
 mod logs;
+mod messages;
 mod port_channels;
 mod port_forward;
 mod spdy;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use corten_base::{Clock, chain};
+use corten_base::Clock;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
@@ -63,22 +64,9 @@ pub async fn serve(
 ) {
     let acceptor = TlsAcceptor::from(tls);
     let node = Node { lookup, clock };
-    loop {
-        let accepted = tokio::select! {
-            () = cancel.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "cannot accept a connection to the node");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
+    corten_base::accept(&listener, "the node", &cancel, |stream| {
         let (acceptor, node, cancel) = (acceptor.clone(), node.clone(), cancel.clone());
         tokio::spawn(async move {
-            let _ = stream.set_nodelay(true);
             let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await else { return };
             let allowed = auth::is_allowed(stream.get_ref().1.peer_certificates());
             let service = hyper::service::service_fn(move |request| {
@@ -87,12 +75,10 @@ pub async fn serve(
             });
             let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
             let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
-            tokio::select! {
-                () = cancel.cancelled() => {}
-                _ = connection => {}
-            }
+            let _ = cancel.run_until_cancelled(connection).await;
         });
-    }
+    })
+    .await;
 }
 
 async fn route(node: Node, request: Request<Incoming>) -> Answer {

@@ -4,9 +4,7 @@
 //! wrong, and the first message of each is the port's number, little-endian. A port is connected to once.
 //! Source: `pkg/kubelet/server/portforward/websocket.go` of Kubernetes (protocol only).
 
-use std::time::Duration;
-
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -14,17 +12,15 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role};
+use tokio_tungstenite::tungstenite::protocol::{Message, Role};
 
 use crate::serve::Query;
+use crate::serve::messages::{self, message};
 
 /// The dialect's name.
 pub(crate) const DIALECT: &str = "v4.channel.k8s.io";
 /// A channel's number is a byte, and each port has two.
 const MOST_PORTS: usize = 128;
-/// How long a client may take to answer a goodbye.
-const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The ports that a request names: `ports` as the API server has it, `port` as kubelets have it; each may be a list.
 pub(crate) fn ports(query: &Query) -> Result<Vec<u16>, String> {
@@ -63,15 +59,7 @@ where
         forwards.spawn(end.forward(port, received, connect(port)));
     }
     drop(output);
-    let reading = read(stream, inputs);
-    tokio::pin!(reading);
-    tokio::select! {
-        () = write(sink, queue) => {
-            // The client answers the goodbye; closing before that could cut off what it has not read yet.
-            let _ = tokio::time::timeout(GOODBYE_TIMEOUT, reading).await;
-        }
-        () = &mut reading => {}
-    }
+    messages::serve(read(stream, inputs), write(sink, queue)).await;
 }
 
 /// The client's end of a port: the numbers of its channels, and where their messages go.
@@ -131,19 +119,12 @@ async fn read<S>(mut stream: SplitStream<WebSocketStream<S>>, mut inputs: Vec<Op
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    while let Some(Ok(message)) = stream.next().await {
-        let bytes = match message {
-            Message::Binary(bytes) => bytes,
-            Message::Text(text) => Bytes::from(text),
-            Message::Close(_) => return,
-            _ => continue,
-        };
-        let Some(&channel) = bytes.first() else { continue };
+    while let Some((channel, payload)) = messages::next(&mut stream).await {
         // Nothing comes in where errors go out.
         let Some(place) = inputs.get_mut(usize::from(channel / 2)).filter(|_| channel % 2 == 0) else { continue };
         if let Some(input) = place
-            && bytes.len() > 1
-            && input.send(bytes.slice(1..)).await.is_err()
+            && !payload.is_empty()
+            && input.send(payload).await.is_err()
         {
             *place = None;
         }
@@ -160,21 +141,13 @@ where
             return;
         }
     }
-    let goodbye = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-    let _ = sink.send(Message::Close(Some(goodbye))).await;
-    let _ = sink.close().await;
-}
-
-fn message(channel: u8, payload: &[u8]) -> Message {
-    let mut bytes = BytesMut::with_capacity(payload.len() + 1);
-    bytes.put_u8(channel);
-    bytes.put_slice(payload);
-    Message::Binary(bytes.freeze())
+    messages::goodbye(&mut sink).await;
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpListener;
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
     use super::*;
 

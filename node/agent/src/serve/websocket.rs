@@ -4,9 +4,8 @@
 //! Source of the protocol: KEP-4006.
 
 use std::io;
-use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
@@ -16,12 +15,11 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role};
 
+use crate::serve::messages::{self, message};
 use crate::serve::streams::{Channel, Remote, Wanted};
 
 /// In v5: the message's second byte is a channel that the client closes.
 const CLOSE: u8 = 255;
-/// How long a client may take to answer a goodbye.
-const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves one client's streams; the task ends when the returned `output` is dropped or the client goes.
 pub(crate) async fn remote<S>(connection: S, dialect: &'static str, wanted: Wanted) -> (Remote, JoinHandle<()>)
@@ -36,15 +34,7 @@ where
     let task = tokio::spawn(async move {
         let inputs =
             Inputs { stdin: wanted.stdin.then_some(stdin), resize: Some(resize), closes: dialect.starts_with("v5") };
-        let reading = read(stream, inputs);
-        tokio::pin!(reading);
-        tokio::select! {
-            () = write(sink, queue, wanted) => {
-                // The client answers the goodbye; closing before that could cut off what it has not read yet.
-                let _ = tokio::time::timeout(GOODBYE_TIMEOUT, reading).await;
-            }
-            () = &mut reading => {}
-        }
+        messages::serve(read(stream, inputs), write(sink, queue, wanted)).await;
     });
     (Remote { stdin: stdin_end, resize: resize_end, output }, task)
 }
@@ -60,15 +50,7 @@ async fn read<S>(mut stream: SplitStream<WebSocketStream<S>>, mut inputs: Inputs
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    while let Some(Ok(message)) = stream.next().await {
-        let bytes = match message {
-            Message::Binary(bytes) => bytes,
-            Message::Text(text) => Bytes::from(text),
-            Message::Close(_) => return,
-            _ => continue,
-        };
-        let Some(&channel) = bytes.first() else { continue };
-        let payload = bytes.slice(1..);
+    while let Some((channel, payload)) = messages::next(&mut stream).await {
         match channel {
             CLOSE if inputs.closes && payload.first() == Some(&Channel::Stdin.number()) => inputs.stdin = None,
             0 => {
@@ -99,24 +81,15 @@ async fn write<S>(
 {
     // Clients wait for one message before they take the connection for established.
     let first = if wanted.stdout { Channel::Stdout } else { Channel::Error };
-    if sink.send(message(first, &[])).await.is_err() {
+    if sink.send(message(first.number(), &[])).await.is_err() {
         return;
     }
     while let Some((channel, bytes)) = queue.recv().await {
-        if sink.send(message(channel, &bytes)).await.is_err() {
+        if sink.send(message(channel.number(), &bytes)).await.is_err() {
             return;
         }
     }
-    let goodbye = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-    let _ = sink.send(Message::Close(Some(goodbye))).await;
-    let _ = sink.close().await;
-}
-
-fn message(channel: Channel, payload: &[u8]) -> Message {
-    let mut bytes = BytesMut::with_capacity(payload.len() + 1);
-    bytes.put_u8(channel.number());
-    bytes.put_slice(payload);
-    Message::Binary(bytes.freeze())
+    messages::goodbye(&mut sink).await;
 }
 
 /// Unwraps a byte stream that is carried in binary messages (SPDY through a WebSocket tunnel).

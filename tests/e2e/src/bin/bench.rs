@@ -32,11 +32,24 @@ enum Benchmark {
         #[arg(long, value_enum, default_value_t = Protocol::Http2)]
         protocol: Protocol,
     },
+    /// Pods placed per second, and how long each waits, with nodes that are objects alone
+    Scheduler {
+        /// How often; medians are printed
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+        /// Nodes
+        #[arg(long, default_value_t = 5000)]
+        nodes: usize,
+        /// Pods
+        #[arg(long, default_value_t = 30_000)]
+        pods: usize,
+    },
 }
 
 fn main() -> ExitCode {
     let table = match Arguments::parse().benchmark {
         Benchmark::FirstLight { runs } => bench::first_light(runs),
+        Benchmark::Scheduler { runs, nodes, pods } => bench::scheduler(runs, nodes, pods),
         Benchmark::Api { runs, pods, protocol } => bench::api(runs, pods, protocol),
     };
     match table {

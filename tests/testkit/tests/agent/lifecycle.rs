@@ -206,3 +206,38 @@ async fn a_pod_that_somebody_declares_failed_is_stopped() -> Result<()> {
     assert!(machine.runtime.pods().is_empty());
     Ok(())
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_goes_past_the_scheduler_to_a_taken_port_is_refused() -> Result<()> {
+    let (cluster, machine) = one_machine().await?;
+    let spec = || {
+        let mut spec = running("serve");
+        spec["nodeName"] = json!("node-1");
+        spec["containers"][0]["ports"] = json!([{"containerPort": 80, "hostPort": 8080}]);
+        spec
+    };
+    create_named(&cluster, "first", spec()).await?;
+    cluster
+        .eventually("the first one runs", async || {
+            ensure!(journal(&machine).len() == 2);
+            Ok(())
+        })
+        .await?;
+    create(&cluster, spec()).await?;
+    cluster
+        .eventually("the second one is refused", async || {
+            let status = get(&cluster).await?.status.unwrap_or_default();
+            let said = (status.phase.as_deref(), status.reason.as_deref());
+            ensure!(said == (Some("Failed"), Some("NodePorts")), "{said:?}");
+            Ok(())
+        })
+        .await?;
+    assert_eq!(journal(&machine).len(), 2, "nothing of it was started");
+    cluster.api::<Pod>("default").delete("web", &Default::default()).await?;
+    cluster
+        .eventually("it goes when it is deleted", async || {
+            ensure!(cluster.api::<Pod>("default").get_opt("web").await?.is_none());
+            Ok(())
+        })
+        .await
+}

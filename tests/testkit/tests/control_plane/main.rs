@@ -1,7 +1,9 @@
 //! The control plane as a whole, on hollow nodes: what deployments, namespaces, nodes and owners promise.
 
+mod certificates;
 mod cron_jobs;
 mod disruption;
+mod endpoints;
 mod garbage;
 mod jobs;
 mod namespaces;

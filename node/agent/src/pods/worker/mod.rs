@@ -16,6 +16,7 @@ use kube::ResourceExt;
 use tokio::sync::mpsc;
 
 use super::Shared;
+use super::admission::Refusal;
 use super::adopt::adopt;
 use super::events::Events;
 use super::model::{ImageState, Observed, Sandbox, Stop, containers, final_phase};
@@ -84,11 +85,11 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// A worker for a pod; `found` is what an earlier agent left running of it.
+    /// A worker for a pod; `found` is what an earlier agent left running of it, `refusal` why this node does not take it.
     pub(crate) fn new(
         shared: Arc<Shared>,
         pod: Arc<Pod>,
-        found: Option<PodState>,
+        (found, refusal): (Option<PodState>, Option<Refusal>),
         (own, inbox): (mpsc::WeakUnboundedSender<Message>, mpsc::UnboundedReceiver<Message>),
     ) -> Self {
         let now = shared.config.clock.now();
@@ -103,7 +104,8 @@ impl Worker {
         let probes = Probes::new(tools, sender);
         let writer = Writer::new(shared.config.client.clone(), &pod);
         let relink = found.as_ref().is_some_and(|found| found.broken);
-        let observed = adopt(&pod, found, now);
+        let mut observed = adopt(&pod, found, now);
+        observed.refusal = refusal;
         let uid = pod.uid().unwrap_or_default();
         let mut own = Self {
             shared,
@@ -132,6 +134,9 @@ impl Worker {
     /// Works until nothing is left of the pod on this node.
     pub(crate) async fn run(mut self) {
         self.notice_deletion();
+        if let Some(refusal) = &self.observed.refusal {
+            self.events.warning(None, refusal.reason, refusal.message.clone());
+        }
         loop {
             let (finished, wake) = self.advance().await;
             if finished {
