@@ -7,7 +7,6 @@ mod account_secrets;
 mod amounts;
 mod bootstrap_tokens;
 mod certificate_requests;
-mod changes;
 mod claims;
 mod cluster_roles;
 mod context;
