@@ -8,7 +8,6 @@ mod amounts;
 mod attachments;
 mod bootstrap_tokens;
 mod certificate_requests;
-mod changes;
 mod claims;
 mod cluster_roles;
 mod context;
