@@ -1,4 +1,4 @@
-//! Fetches real clients from Debian and PyPI without installing them into the system.
+//! Fetches real clients from Debian, PyPI and npm without installing them into the system.
 //!
 //! An apt configuration of its own (lists, cache and state under target/clients/apt) knows one suite besides the
 //! machine's; `apt-get download` and `dpkg-deb -x` unpack a package under target/clients/NAME. The mirror is taken
@@ -14,6 +14,9 @@ use crate::run::{has, run, target};
 
 /// What tests import.
 const PYTHON_PACKAGES: &[&str] = &["kubernetes==37.0.2", "schemathesis==4.32.5"];
+
+/// The JavaScript client. 2.x needs a newer Node.js than stable distributions have.
+const NODE_PACKAGE: &str = "@kubernetes/client-node@1.4.0";
 
 /// A client that some tests need. Tests find it by a variable of their environment.
 pub(crate) struct Client {
@@ -53,6 +56,12 @@ pub(crate) const CLIENTS: &[Client] = &[
         tests: &[("python", "^"), ("schemathesis", "^")],
         fetch: python,
     },
+    Client {
+        variable: "CORTEN_NODE",
+        what: "Kubernetes' JavaScript client",
+        tests: &[("javascript", "^")],
+        fetch: javascript,
+    },
 ];
 
 impl Client {
@@ -83,6 +92,24 @@ fn python() -> Result<PathBuf> {
     run(Command::new(&program).args(["-m", "pip", "install", "-q"]).args(PYTHON_PACKAGES))?;
     fs::write(&mark, wanted)?;
     Ok(program)
+}
+
+/// A folder whose node_modules hold [`NODE_PACKAGE`].
+fn javascript() -> Result<PathBuf> {
+    let folder = target().join("clients/node");
+    let mark = folder.join("package");
+    if fs::read_to_string(&mark).is_ok_and(|there| there == NODE_PACKAGE) {
+        return Ok(folder);
+    }
+    if !has("node") || !has("npm") {
+        let install = ["install", "-q", "-y", "--no-install-recommends", "nodejs", "npm"];
+        run(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(install))?;
+    }
+    fs::create_dir_all(&folder)?;
+    let quiet = ["--no-audit", "--no-fund", "--no-save", "--ignore-scripts"];
+    run(Command::new("npm").args(["install", "--prefix"]).arg(&folder).args(quiet).arg(NODE_PACKAGE))?;
+    fs::write(&mark, NODE_PACKAGE)?;
+    Ok(folder)
 }
 
 /// A program of a Debian package of `suite`.

@@ -1,6 +1,7 @@
 //! The project's own commands. `cargo xtask` lists them.
 
 mod clients;
+mod fuzz;
 mod needs;
 mod run;
 mod setup;
@@ -16,6 +17,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   demo            set up what is missing, build release, run the whole story, print its timeline, tear down
   test [FILTER]   set up what is missing, run every check and test: format, lints, layers, unit, integration, end to end
   bench NAME      run a benchmark (first-light, api, scheduler) with a release build and print its medians
+  fuzz [S] [NAME] run the fuzzers of fuzz/, or those named, for S seconds each (60)
   testbox         build the test application's images: target/testbox/testbox-v1.tar and testbox-v2.tar
   tidy            hold the crates against the layering table
   deny            check licences, sources and duplicates of all dependencies";
@@ -27,6 +29,7 @@ fn main() -> Result<()> {
         ["demo"] => end_to_end("demo", &[], &[]),
         ["test", filters @ ..] => test::run(filters),
         ["bench", words @ ..] if !words.is_empty() => end_to_end("bench", &["--release"], words),
+        ["fuzz", words @ ..] => fuzz::run(words),
         ["testbox"] => testbox::build(),
         ["tidy"] => tidy::check(),
         ["deny"] => test::deny(),

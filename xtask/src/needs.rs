@@ -12,6 +12,7 @@ pub(crate) const MUST_RUN: &str = "CORTEN_MUST_RUN";
 const PROGRAMS: &[(&str, &str)] = &[
     ("corten-e2e", "commands"),
     ("corten-e2e", "interrupt"),
+    ("corten-e2e", "javascript"),
     ("corten-e2e", "kube_rs"),
     ("corten-e2e", "kubectl"),
     ("corten-e2e", "old_kubectl"),

@@ -47,6 +47,8 @@ fn write_through(path: &Path, bytes: &[u8]) -> Result<()> {
 enum Item<'a> {
     File(&'a str, &'a [u8], u32),
     Folder(&'a str, u32),
+    /// A name, and what it leads to.
+    Link(&'a str, &'a str),
 }
 
 fn archive(binary: &[u8], version: &str) -> Result<Vec<u8>> {
@@ -55,6 +57,7 @@ fn archive(binary: &[u8], version: &str) -> Result<Vec<u8>> {
         Item::File("etc/passwd", b"root:x:0:0:root:/:/testbox\napp:x:1000:1000:app:/:/testbox\n", 0o644),
         Item::File("etc/group", b"root:x:0:\napp:x:1000:\nextra:x:2000:app\n", 0o644),
         Item::File("testbox", binary, 0o755),
+        Item::Link("tar", "testbox"),
         Item::Folder("tmp/", 0o1777),
     ])?;
     let config = json!({
@@ -90,9 +93,13 @@ fn pack(items: &[Item<'_>]) -> Result<Vec<u8>> {
         let (name, bytes, mode, kind) = match item {
             Item::File(name, bytes, mode) => (name, *bytes, mode, tar::EntryType::Regular),
             Item::Folder(name, mode) => (name, &[][..], mode, tar::EntryType::Directory),
+            Item::Link(name, _) => (name, &[][..], &0o777, tar::EntryType::Symlink),
         };
         let mut header = tar::Header::new_ustar();
         header.set_entry_type(kind);
+        if let Item::Link(_, target) = item {
+            header.set_link_name(target)?;
+        }
         header.set_mode(*mode);
         header.set_size(bytes.len() as u64);
         header.set_uid(0);

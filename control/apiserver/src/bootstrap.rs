@@ -17,6 +17,7 @@ use crate::server::Server;
 use crate::standing;
 use crate::verbs::{Change, Write, change_object, create_object};
 
+const LOCAL_PATH: &str = "local-path";
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 /// The steps of a start that health checks ask for by upstream's names.
@@ -54,6 +55,7 @@ pub(crate) async fn run(server: &Server) -> Result<(), Status> {
         });
         ensure(server, "PriorityClass", None, name, class, false).await?;
     }
+    ensure(server, "StorageClass", None, LOCAL_PATH, local_path(), false).await?;
     policy::reconcile(server).await?;
     server.started().done(POLICY_MADE);
     standing::ensure(server).await?;
@@ -89,6 +91,18 @@ pub(crate) async fn run(server: &Server) -> Result<(), Status> {
     server.started().done(SERVICE_MADE);
     let Some(address) = config.dns_address else { return Ok(()) };
     ensure(server, "Service", Some("kube-system"), "kube-dns", dns(address), false).await
+}
+
+/// The class of the built-in provisioner: folders of the node on which a claim is first used.
+fn local_path() -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": {
+            "name": LOCAL_PATH, "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": "corten.dev/local-path", "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer", "allowVolumeExpansion": true,
+    })
 }
 
 /// Under this name clients look for the cluster's DNS. It has no endpoints: each node answers at the address itself.

@@ -17,9 +17,10 @@ use crate::context::{Context, Error, or_gone};
 use crate::owners;
 use crate::services::{Backend, Port, backends, feed};
 
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(crate) const HEADLESS: &str = "service.kubernetes.io/headless";
 const MOST: usize = 100;
 
 pub(crate) async fn run(cx: Context) {
@@ -69,6 +70,7 @@ fn plan(service: &Service, pods: &[Arc<Pod>], existing: &[Arc<EndpointSlice>]) -
             let stay = slice.endpoints.iter().flatten().filter_map(|old| left.remove(old.addresses.first()?.as_str()));
             let mut slice = (**slice).clone();
             slice.endpoints = Some(stay.map(endpoint).collect());
+            slice.metadata.labels = Some(labels(service));
             kept.insert(slice.name_any());
             new_slices.push(slice);
         }
@@ -90,7 +92,9 @@ fn plan(service: &Service, pods: &[Arc<Pod>], existing: &[Arc<EndpointSlice>]) -
             match before {
                 None => plan.create.push(slice),
                 Some(_) if empty && several => plan.delete.push(slice.name_any()),
-                Some(before) if before.endpoints != slice.endpoints => plan.update.push(slice),
+                Some(before) if before.endpoints != slice.endpoints || before.labels() != slice.labels() => {
+                    plan.update.push(slice);
+                }
                 Some(_) => {}
             }
         }
@@ -124,18 +128,25 @@ fn endpoint_ports(ports: &[Port]) -> Vec<EndpointPort> {
     ports.iter().map(port).collect()
 }
 
-fn slice(service: &Service, ports: &[Port], endpoints: Vec<Endpoint>) -> EndpointSlice {
+/// The labels of a service's slices: the service's own, and those by which they are found.
+fn labels(service: &Service) -> BTreeMap<String, String> {
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
     labels.insert(SERVICE_NAME.to_owned(), service.name_any());
     labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
+    // Whether the service has an address is what this label says, whatever the service's own say.
+    labels.remove(HEADLESS);
     if service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()) == Some("None") {
-        labels.insert("service.kubernetes.io/headless".to_owned(), String::new());
+        labels.insert(HEADLESS.to_owned(), String::new());
     }
+    labels
+}
+
+fn slice(service: &Service, ports: &[Port], endpoints: Vec<Endpoint>) -> EndpointSlice {
     EndpointSlice {
         metadata: ObjectMeta {
             generate_name: Some(format!("{}-", service.name_any())),
             namespace: service.namespace(),
-            labels: Some(labels),
+            labels: Some(labels(service)),
             owner_references: Some(vec![owners::reference(service)]),
             ..ObjectMeta::default()
         },

@@ -11,6 +11,7 @@ use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
 
 use crate::context::{Context, Error, or_gone, or_there};
+use crate::endpoint_slices::HEADLESS;
 use crate::services::{Backend, backends, feed};
 
 pub(crate) async fn run(cx: Context) {
@@ -76,6 +77,10 @@ async fn sync(
     let mut writes = Writes::default();
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
     labels.insert(MANAGED_BY.to_owned(), "endpoint-controller".to_owned());
+    labels.remove(HEADLESS);
+    if service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()) == Some("None") {
+        labels.insert(HEADLESS.to_owned(), String::new());
+    }
     match existing {
         None => {
             let new = Endpoints {
@@ -91,7 +96,7 @@ async fn sync(
                 .iter()
                 .for_each(|new| writes.note(&endpoints, new));
         }
-        Some(old) if old.subsets != subsets => {
+        Some(old) if old.subsets != subsets || *old.labels() != labels => {
             let mut new = (*old).clone();
             new.subsets = subsets;
             new.metadata.labels = Some(labels);

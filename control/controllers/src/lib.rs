@@ -12,18 +12,24 @@ mod context;
 mod cron_job;
 mod daemon_set;
 mod deployment;
+mod disruption;
+mod ended_pods;
+mod endpoint_mirrors;
 mod endpoint_slices;
 mod endpoints;
+mod ephemeral_volumes;
 mod finished_jobs;
 mod garbage;
 mod history;
 mod job;
+mod local_path;
 mod lost_pods;
 mod namespaces;
 mod node_lifecycle;
 mod node_ranges;
 mod own_pods;
 mod owners;
+mod persistent_volumes;
 mod pods;
 mod replicas;
 mod retries;
@@ -33,6 +39,8 @@ mod services;
 mod stateful_set;
 mod statuses;
 mod storage_protection;
+mod taint_eviction;
+mod volume_expansion;
 
 use std::net::Ipv4Addr;
 
@@ -69,7 +77,9 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("job", |cx| job::run(cx).boxed()),
     ("cronjob", |cx| cron_job::run(cx).boxed()),
     ("ttl-after-finished", |cx| finished_jobs::run(cx).boxed()),
+    ("disruption", |cx| disruption::run(cx).boxed()),
     ("endpointslice", |cx| endpoint_slices::run(cx).boxed()),
+    ("endpointslicemirroring", |cx| endpoint_mirrors::run(cx).boxed()),
     ("endpoints", |cx| endpoints::run(cx).boxed()),
     ("namespace", |cx| namespaces::run(cx).boxed()),
     ("serviceaccount", |cx| service_accounts::run(cx).boxed()),
@@ -78,10 +88,16 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("clusterrole-aggregation", |cx| cluster_roles::run(cx).boxed()),
     ("garbage-collector", |cx| garbage::run(cx).boxed()),
     ("pod-garbage-collector", |cx| lost_pods::run(cx).boxed()),
+    ("ended-pods", |cx| ended_pods::run(cx).boxed()),
     ("node-lifecycle", |cx| node_lifecycle::run(cx).boxed()),
+    ("taint-eviction", |cx| taint_eviction::run(cx).boxed()),
     ("persistentvolumeclaim-protection", |cx| storage_protection::claims(cx).boxed()),
     ("persistentvolume-protection", |cx| storage_protection::volumes(cx).boxed()),
     ("volumeattributesclass-protection", |cx| storage_protection::classes(cx).boxed()),
+    ("persistentvolume", |cx| persistent_volumes::run(cx).boxed()),
+    ("local-path", |cx| local_path::run(cx).boxed()),
+    ("ephemeral-volume", |cx| ephemeral_volumes::run(cx).boxed()),
+    ("volume-expand", |cx| volume_expansion::run(cx).boxed()),
     ("node-ipam", |cx| node_ranges::run(cx).boxed()),
 ];
 

@@ -2,7 +2,6 @@
 
 use corten_api::meta::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
-use serde_json::{Value, json};
 
 /// The owner that manages an object.
 pub(crate) fn controller(meta: &ObjectMeta) -> Option<&OwnerReference> {
@@ -24,9 +23,4 @@ pub(crate) fn reference<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerRefere
         controller: Some(true),
         block_owner_deletion: Some(true),
     }
-}
-
-/// A patch that makes `owner` the manager of the object with this UID.
-pub(crate) fn adoption<K: Resource<DynamicType = ()>>(owner: &K, uid: Option<&String>) -> Value {
-    json!({"metadata": {"uid": uid, "ownerReferences": [reference(owner)]}})
 }

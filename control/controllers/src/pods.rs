@@ -1,6 +1,6 @@
 //! What controllers ask of pods.
 
-use corten_api::api::core::v1::{Pod, PodCondition};
+use corten_api::api::core::v1::{Pod, PodCondition, Volume};
 use corten_base::Timestamp;
 
 pub(crate) fn phase(pod: &Pod) -> &str {
@@ -56,4 +56,20 @@ pub(crate) fn keeps_crashing(pod: &Pod) -> bool {
     let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
     let mut waiting = statuses.filter_map(|status| status.state.as_ref()?.waiting.as_ref());
     waiting.any(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
+}
+
+/// The claims that a pod names, and those that are made for it.
+pub(crate) fn claims_of(pod: &Pod) -> Vec<String> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let claim = |volume: &Volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
+        (Some(claim), _) => Some(claim.claim_name.clone()),
+        (None, Some(_)) => Some(claim_made_for(pod, &volume.name)),
+        (None, None) => None,
+    };
+    volumes.filter_map(claim).collect()
+}
+
+/// Name of the claim that is made for a pod's ephemeral volume.
+pub(crate) fn claim_made_for(pod: &Pod, volume: &str) -> String {
+    format!("{}-{volume}", pod.metadata.name.as_deref().unwrap_or_default())
 }

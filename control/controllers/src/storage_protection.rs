@@ -13,6 +13,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use crate::context::{Context, Error, or_gone};
+use crate::pods::claims_of;
 
 const OF_CLAIMS: &str = "kubernetes.io/pvc-protection";
 const OF_VOLUMES: &str = "kubernetes.io/pv-protection";
@@ -110,18 +111,6 @@ pub(crate) async fn classes(cx: Context) {
 /// Whether it is being deleted, and the finalizer holds it.
 fn waits(metadata: &ObjectMeta, finalizer: &str) -> bool {
     metadata.deletion_timestamp.is_some() && metadata.finalizers.iter().flatten().any(|own| own == finalizer)
-}
-
-/// The claims that a pod names, and those that were made for it.
-fn claims_of(pod: &Pod) -> Vec<String> {
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    let claim = |volume: &corten_api::api::core::v1::Volume| match (&volume.persistent_volume_claim, &volume.ephemeral)
-    {
-        (Some(claim), _) => Some(claim.claim_name.clone()),
-        (None, Some(_)) => Some(format!("{}-{}", pod.name_any(), volume.name)),
-        (None, None) => None,
-    };
-    volumes.filter_map(claim).collect()
 }
 
 /// A pod without a node does not hold a claim: it will find it gone.

@@ -17,6 +17,9 @@ const QUEUE: usize = 1024;
 /// Different events that are remembered, so that a repetition counts up instead of being new.
 const REMEMBERED: usize = 4096;
 
+/// Names that are tried for an event.
+const NAMES: i128 = 16;
+
 /// Events about one object that are recorded at once, and the time after which one more may be, as in client-go: what
 /// fails again and again must not flood the store.
 const BURST: u32 = 25;
@@ -158,9 +161,8 @@ async fn write(
         }
     }
     let name = object.name.as_deref().unwrap_or_default();
-    let event_name = format!("{name}.{stamp:x}");
-    let event = Event {
-        metadata: ObjectMeta { name: Some(event_name.clone()), namespace: Some(namespace), ..ObjectMeta::default() },
+    let mut event = Event {
+        metadata: ObjectMeta { namespace: Some(namespace), ..ObjectMeta::default() },
         involved_object: object.clone(),
         reason: Some(note.reason.clone()),
         message: Some(note.message.clone()),
@@ -173,8 +175,19 @@ async fn write(
         count: Some(1),
         ..Event::default()
     };
-    api.create(&PostParams::default(), &event).await?;
-    known.insert(identity, (event_name, 1));
+    // Another component may have told something of the same object at the same moment.
+    for stamp in stamp..stamp + NAMES {
+        let event_name = format!("{name}.{stamp:x}");
+        event.metadata.name = Some(event_name.clone());
+        match api.create(&PostParams::default(), &event).await {
+            Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {}
+            result => {
+                result?;
+                known.insert(identity, (event_name, 1));
+                break;
+            }
+        }
+    }
     Ok(())
 }
 

@@ -19,15 +19,15 @@ pub(crate) fn without_managers<K: Resource>(object: &mut K) {
 /// Drops what no plan reads.
 pub(crate) fn trim<K: Resource + Any>(object: &mut K) {
     without_managers(object);
-    if let Some(annotations) = &mut object.meta_mut().annotations {
-        annotations.remove(LAST_APPLIED);
-    }
     if let Some(pod) = (object as &mut dyn Any).downcast_mut::<Pod>() {
         trim_pod(pod);
     }
 }
 
 fn trim_pod(pod: &mut Pod) {
+    if let Some(annotations) = &mut pod.metadata.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
     if let Some(spec) = &mut pod.spec {
         spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()).for_each(trim_container);
         shrink(&mut spec.containers);

@@ -1,7 +1,7 @@
 //! The application that all tests run in containers: one static binary, many small programs.
 //!
 //! Without arguments it serves until stopped. It uses nothing but the standard library (and `signal(2)`), so that
-//! a container of it needs no file but `/testbox`.
+//! a container of it needs no file but `/testbox` (and a link to it called `tar`, for `kubectl cp`).
 
 #![allow(unsafe_code, clippy::disallowed_methods, reason = "a test program that ends itself and asks its environment")]
 
@@ -11,6 +11,7 @@ mod fetch;
 mod files;
 mod serve;
 mod signals;
+mod tar;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -36,12 +37,14 @@ const USAGE: &str = "usage: testbox COMMAND
   memory MIB                take so much memory, then sleep
   log N [BYTES]             print N numbered lines of BYTES bytes
   id                        print user, groups and capabilities
+  tar cf - PATH | xf -      pack and unpack files, for `kubectl cp`; also by the name `tar`
   shell                     a tiny prompt: `exit N`, `tty`, else echo (for exec -it)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    match run(&words) {
+    let is_tar = std::env::args().next().is_some_and(|name| name.rsplit('/').next() == Some("tar"));
+    match if is_tar { tar::run(&args) } else { run(&words) } {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("testbox: {error}");
@@ -87,6 +90,7 @@ fn run(words: &[&str]) -> Result<u8> {
         ["log", count] => burn::log(count.parse()?, 40),
         ["log", count, bytes] => burn::log(count.parse()?, bytes.parse()?),
         ["id"] => files::identity(),
+        ["tar", words @ ..] => tar::run(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()),
         ["shell"] => files::shell(),
         _ => Err(USAGE.into()),
     }

@@ -284,7 +284,7 @@ mod tests {
             "kubernetes",
             json!({"spec": {"clusterIP": "10.43.0.1", "ports": [{"port": 443}]}}),
         );
-        let sources = Sources::new(&Informers::new(api.client(), CancellationToken::new()));
+        let sources = Sources::new(&Informers::new(api.client(), CancellationToken::new()), "n1");
         let node = Arc::new(testing::node());
         let volumes = Volumes::new(dir.path(), Arc::clone(&node), sources, Clock::system(), Random::seeded(1));
         let pod = Arc::new(testing::pod(json!({

@@ -38,7 +38,7 @@ use node::Keeper;
 use node::machine::Machine;
 use pods::{Pods, Shared};
 use sources::Sources;
-use volumes::Volumes;
+use volumes::{Janitor, Volumes};
 
 /// One node's agent.
 pub struct Agent {
@@ -70,7 +70,7 @@ impl Agent {
         };
         let node = Arc::new(NodeFacts::new(config, allocatable, machine.memory));
         let (clock, random) = (config.clock.clone(), config.random.clone());
-        let sources = Sources::new(&informers);
+        let sources = Sources::new(&informers, name);
         let shared = Arc::new(Shared {
             volumes: Volumes::new(&config.data_dir, Arc::clone(&node), Arc::clone(&sources), clock, random),
             sources,
@@ -82,10 +82,12 @@ impl Agent {
         let nodes = informers.filtered::<Node>(&format!("metadata.name={name}"));
         let pods = informers.filtered::<Pod>(&format!("spec.nodeName={name}"));
         let keeper = Keeper::new(Arc::clone(config), machine, recorder, nodes);
+        let janitor = Janitor::new(config.client.clone(), name, volumes::local_folder(&config.data_dir));
         tokio::select! {
             () = cancel.cancelled() => {}
             () = keeper.run(&self.ready) => {}
             () = Pods::run(shared, pods) => {}
+            () = janitor.run() => {}
         }
     }
 

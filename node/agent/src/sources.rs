@@ -1,4 +1,4 @@
-//! The ConfigMaps, Secrets and Services that the pods of this node use.
+//! The ConfigMaps, Secrets, claims and Services that the pods of this node use.
 //!
 //! An object is read when a pod first refers to it, then kept fresh by one watch for as long as any pod does. A watch
 //! is asked for without an end and without bookmarks, so that an object that does not change costs nothing.
@@ -8,7 +8,9 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use corten_api::api::core::v1::{ConfigMap, Container, Pod, Secret, Service};
+use corten_api::api::core::v1::{
+    ConfigMap, Container, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service, Volume,
+};
 use corten_base::{Backoff, chain};
 use corten_client::{Informer, Informers};
 use futures::StreamExt;
@@ -28,17 +30,24 @@ pub(crate) struct Sources {
     client: Client,
     config_maps: Cache<ConfigMap>,
     secrets: Cache<Secret>,
+    claims: Cache<PersistentVolumeClaim>,
     services: Informer<Service>,
+    /// This node alone.
+    nodes: Informer<Node>,
+    node: String,
 }
 
 impl Sources {
-    /// Nothing is read before a pod refers to it, but the services.
-    pub(crate) fn new(informers: &Informers) -> Arc<Self> {
+    /// Nothing is read before a pod refers to it, but the services and the node of this name.
+    pub(crate) fn new(informers: &Informers, node: &str) -> Arc<Self> {
         Arc::new(Self {
             client: informers.client().clone(),
             config_maps: Cache::default(),
             secrets: Cache::default(),
+            claims: Cache::default(),
             services: informers.of(),
+            nodes: informers.filtered(&format!("metadata.name={node}")),
+            node: node.to_owned(),
         })
     }
 
@@ -65,7 +74,24 @@ impl Sources {
             let object = self.secrets.follow(&self.client, namespace, &name);
             (name, object)
         });
-        PodSources { config_maps: config_maps.collect(), secrets: secrets.collect() }
+        let claims = names.claims.into_iter().map(|name| {
+            let object = self.claims.follow(&self.client, namespace, &name);
+            (name, object)
+        });
+        PodSources { config_maps: config_maps.collect(), secrets: secrets.collect(), claims: claims.collect() }
+    }
+
+    /// A volume as it is now, asked for once; `None` if there is none of that name.
+    pub(crate) async fn volume(&self, name: &str) -> Result<Option<PersistentVolume>, String> {
+        let api: Api<PersistentVolume> = Api::all(self.client.clone());
+        api.get_opt(name).await.map_err(|error| chain(&error))
+    }
+
+    /// The name and the labels of this node.
+    pub(crate) async fn node(&self) -> (String, BTreeMap<String, String>) {
+        self.nodes.synced().await;
+        let node = self.nodes.get("", &self.node);
+        (self.node.clone(), node.and_then(|node| node.metadata.labels.clone()).unwrap_or_default())
     }
 
     /// A Secret as it is now, asked for once, such as for credentials; `None` if there is none of that name.
@@ -81,9 +107,18 @@ impl Sources {
 pub(crate) struct PodSources {
     config_maps: BTreeMap<String, Arc<Followed<ConfigMap>>>,
     secrets: BTreeMap<String, Arc<Followed<Secret>>>,
+    claims: BTreeMap<String, Arc<Followed<PersistentVolumeClaim>>>,
 }
 
 impl PodSources {
+    /// A claim of the pod's as it is now; `None` if there is none of that name.
+    pub(crate) async fn claim(&self, name: &str) -> Result<Option<Arc<PersistentVolumeClaim>>, String> {
+        match self.claims.get(name) {
+            Some(followed) => followed.current("persistentvolumeclaim").await,
+            None => Ok(None),
+        }
+    }
+
     /// The objects as they are now, once all have been looked at.
     pub(crate) async fn objects(&self) -> Result<Objects, String> {
         let mut objects = Objects::default();
@@ -105,6 +140,7 @@ impl PodSources {
         Changes {
             config_maps: self.config_maps.values().map(|followed| followed.state.subscribe()).collect(),
             secrets: self.secrets.values().map(|followed| followed.state.subscribe()).collect(),
+            claims: self.claims.values().map(|followed| followed.state.subscribe()).collect(),
         }
     }
 }
@@ -113,6 +149,7 @@ impl PodSources {
 pub(crate) struct Changes {
     config_maps: Vec<watch::Receiver<State<ConfigMap>>>,
     secrets: Vec<watch::Receiver<State<Secret>>>,
+    claims: Vec<watch::Receiver<State<PersistentVolumeClaim>>>,
 }
 
 impl Changes {
@@ -120,9 +157,11 @@ impl Changes {
     pub(crate) async fn next(&mut self) {
         let config_maps = any_changed(&mut self.config_maps);
         let secrets = any_changed(&mut self.secrets);
+        let claims = any_changed(&mut self.claims);
         tokio::select! {
             () = config_maps => {}
             () = secrets => {}
+            () = claims => {}
         }
     }
 }
@@ -176,6 +215,7 @@ impl Objects {
 struct References {
     config_maps: BTreeSet<String>,
     secrets: BTreeSet<String>,
+    claims: BTreeSet<String>,
 }
 
 impl References {
@@ -188,6 +228,7 @@ impl References {
         for volume in spec.volumes.iter().flatten() {
             references.config_maps.extend(volume.config_map.iter().map(|source| source.name.clone()));
             references.secrets.extend(volume.secret.iter().filter_map(|source| source.secret_name.clone()));
+            references.claims.extend(claim_of(pod, volume));
             let parts = volume.projected.iter().filter_map(|source| source.sources.as_ref()).flatten();
             for part in parts {
                 references.config_maps.extend(part.config_map.iter().map(|source| source.name.clone()));
@@ -207,6 +248,15 @@ impl References {
             self.secrets.extend(from.secret_key_ref.iter().map(|source| source.name.clone()));
         }
     }
+}
+
+/// The claim that a volume of a pod stands for: one that it names, or one that is made for it.
+pub(crate) fn claim_of(pod: &Pod, volume: &Volume) -> Option<String> {
+    if let Some(source) = &volume.persistent_volume_claim {
+        return Some(source.claim_name.clone());
+    }
+    let pod = pod.metadata.name.as_deref().unwrap_or_default();
+    volume.ephemeral.as_ref().map(|_| format!("{pod}-{}", volume.name))
 }
 
 /// A kind whose objects can be followed.
@@ -351,7 +401,7 @@ mod tests {
         let api = FakeApi::default();
         api.put("configmaps", "demo", "cfg", json!({"data": {"a": "1"}}));
         let informers = Informers::new(api.client(), CancellationToken::new());
-        let sources = Sources::new(&informers);
+        let sources = Sources::new(&informers, "n1");
         let pod = testing::pod(json!({
             "metadata": {"name": "web", "namespace": "demo"},
             "spec": {"containers": [{"name": "a", "env": [

@@ -147,6 +147,10 @@ impl FakeApi {
                     &json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items}),
                 )
             }
+            [resource, name] => match state.objects.get(&format!("{resource}//{name}")) {
+                Some(object) => answer(StatusCode::OK, object),
+                None => missing(resource, name),
+            },
             _ => missing("paths", parts.uri.path()),
         }
     }

@@ -33,6 +33,7 @@ impl Hollow {
     pub(crate) async fn register(&self) -> Result<()> {
         let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {
             "name": self.name, "labels": {"kubernetes.io/hostname": self.name},
+            "annotations": {"corten.dev/local-path": "/var/lib/corten/agent/volumes"},
         }});
         let api: Api<Node> = Api::all(self.client.clone());
         api.create(&PostParams::default(), &serde_json::from_value(node)?).await?;

@@ -8,8 +8,6 @@ use super::guards::Act;
 use super::{Attempt, is};
 use crate::storage;
 
-const DELETED: &[u8] = b"\"deletionTimestamp\"";
-
 /// Namespaces that every cluster has.
 const UNDYING: [&str; 3] = ["default", "kube-system", "kube-public"];
 
@@ -20,6 +18,8 @@ pub(super) fn keep(write: &Attempt<'_>, act: Act, _new: Option<&Value>) -> Resul
     }
     Ok(())
 }
+
+const DELETED: &[u8] = b"\"deletionTimestamp\"";
 
 pub(super) fn validate(write: &Attempt<'_>, object: &Value) -> Result<(), Status> {
     let (Scope::Namespaced, Some(namespace)) = (write.kind.scope(), write.namespace) else { return Ok(()) };

@@ -9,17 +9,22 @@ mod status;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use corten_api::api::apps::v1::{Deployment, ReplicaSet};
 use corten_api::api::core::v1::Pod;
+use corten_api::meta::LabelSelector;
+use corten_api::selector::Labels;
 use corten_client::{Informer, Key, Next, Writes, reference};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use crate::context::{Context, Error, or_gone};
-use crate::owners;
+use crate::claims::{self, Claims};
+use crate::context::{Context, Error, namespace_ends, or_gone};
+use crate::{owners, statuses};
 use plan::{Op, Plan, View, plan};
+use status::{NOT_CREATED, not_created};
 
 pub(crate) async fn run(cx: Context) {
     let (deployments, sets) = (cx.informers.of::<Deployment>(), cx.informers.of::<ReplicaSet>());
@@ -61,22 +66,39 @@ struct Caches {
 
 async fn sync(cx: Context, caches: Arc<Caches>, key: Key) -> Result<Next, Error> {
     let Some(deployment) = caches.deployments.by_key(&key) else { return Ok(Next::Wait) };
-    let view = View {
-        sets: caches.sets.list_in(&key.namespace),
-        pods: caches.pods.list_in(&key.namespace),
-        deployment: Arc::clone(&deployment),
-    };
-    let Plan { ops, again } = plan(&view, cx.config.clock.now());
     let mut writes = Writes::default();
-    let result = carry_out(&cx, &deployment, ops, &caches, &mut writes).await;
+    let result = bring(&cx, &deployment, &caches, &mut writes).await;
     writes.settle().await;
-    result?;
-    Ok(again.map_or(Next::Wait, Next::After))
+    Ok(result?.map_or(Next::Wait, Next::After))
+}
+
+/// Brings the deployment one step nearer to what it should be.
+async fn bring(
+    cx: &Context,
+    deployment: &Arc<Deployment>,
+    caches: &Caches,
+    writes: &mut Writes,
+) -> Result<Option<Duration>, Error> {
+    let Some(spec) = &deployment.spec else { return Ok(None) };
+    let Ok(selector) = Labels::from_selector(&spec.selector) else { return Ok(None) };
+    if spec.selector == LabelSelector::default() {
+        let message = "This deployment is selecting all pods. A non-empty selector is required.";
+        cx.recorder.warning(&cx.config.clock, reference(&**deployment), "SelectingAll", message);
+        return Ok(None);
+    }
+    let namespace = deployment.namespace().unwrap_or_default();
+    let own = Claims::of(&deployment.metadata, &selector, &caches.sets.list_in(&namespace));
+    claims::settle(cx, &**deployment, &own, &[], &caches.sets, writes).await?;
+    let pods = caches.pods.list_in(&namespace);
+    let view = View { sets: own.own, pods, deployment: Arc::clone(deployment) };
+    let Plan { ops, again } = plan(&view, cx.config.clock.now());
+    carry_out(cx, deployment, ops, caches, writes).await?;
+    Ok(again)
 }
 
 async fn carry_out(
     cx: &Context,
-    deployment: &Deployment,
+    deployment: &Arc<Deployment>,
     ops: Vec<Op>,
     caches: &Caches,
     writes: &mut Writes,
@@ -85,49 +107,82 @@ async fn carry_out(
     let sets: Api<ReplicaSet> = Api::namespaced(cx.client.clone(), &namespace);
     let own: Api<Deployment> = Api::namespaced(cx.client.clone(), &namespace);
     let params = PatchParams::default();
-    // Others may write to the status as well, and its conditions are written as a whole: only over what was looked at.
-    let mut version = deployment.resource_version();
+    let before = deployment.status.clone().unwrap_or_default();
+    // Writes of the status go over the object that was looked at, or what became of it here.
+    let mut latest = Arc::clone(deployment);
     for op in ops {
         match op {
-            Op::CreateSet(set) => match sets.create(&PostParams::default(), &set).await {
-                Ok(set) => writes.note(&caches.sets, &set),
-                // The hash of another template is the same: count up, and hash anew.
-                Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
-                    let count = deployment.status.as_ref().and_then(|status| status.collision_count).unwrap_or(0);
-                    let patch = Patch::Merge(json!({"status": {"collisionCount": count + 1}}));
-                    writes.note(&caches.deployments, &own.patch_status(&deployment.name_any(), &params, &patch).await?);
+            Op::CreateSet(set) => {
+                if !create(cx, deployment, &set, caches, writes).await? {
                     return Ok(());
                 }
-                Err(error) => {
-                    let message = format!("Failed to create new replica set {:?}: {error}", set.name_any());
-                    cx.recorder.warning(&cx.config.clock, reference(deployment), "ReplicaSetCreateError", message);
-                    return Err(error.into());
-                }
-            },
+            }
             Op::PatchSet { name, patch } => {
                 let patched = sets.patch(&name, &params, &Patch::Strategic(patch)).await;
                 or_gone(patched)?.iter().for_each(|set| writes.note(&caches.sets, set));
             }
             Op::DeleteSet(name) => drop(or_gone(sets.delete(&name, &DeleteParams::background()).await)?),
             Op::Annotate(annotations) => {
-                let metadata = json!({"annotations": annotations, "resourceVersion": version});
+                let metadata = json!({"annotations": annotations, "resourceVersion": latest.resource_version()});
                 let patch = Patch::Merge(json!({"metadata": metadata}));
                 let Some(patched) = or_gone(own.patch(&deployment.name_any(), &params, &patch).await)? else {
                     continue;
                 };
                 writes.note(&caches.deployments, &patched);
-                version = patched.resource_version();
+                latest = Arc::new(patched);
             }
             Op::Event(message) => {
-                cx.recorder.normal(&cx.config.clock, reference(deployment), "ScalingReplicaSet", message);
+                cx.recorder.normal(&cx.config.clock, reference(&**deployment), "ScalingReplicaSet", message);
             }
             Op::Status(status) => {
-                let metadata = json!({"uid": deployment.uid(), "resourceVersion": version});
-                let patch = Patch::Merge(json!({"metadata": metadata, "status": status}));
-                let patched = own.patch_status(&deployment.name_any(), &params, &patch).await;
-                or_gone(patched)?.iter().for_each(|own| writes.note(&caches.deployments, own));
+                statuses::write(cx, &*latest, &before, &*status, &caches.deployments, writes).await?;
             }
         }
     }
     Ok(())
+}
+
+/// Makes the set of a template. Whether it was made: its name may be taken, and then the next look is for another one.
+async fn create(
+    cx: &Context,
+    deployment: &Deployment,
+    set: &ReplicaSet,
+    caches: &Caches,
+    writes: &mut Writes,
+) -> Result<bool, Error> {
+    let api: Api<ReplicaSet> = Api::namespaced(cx.client.clone(), &deployment.namespace().unwrap_or_default());
+    let before = deployment.status.clone().unwrap_or_default();
+    let mut after = before.clone();
+    let error = match api.create(&PostParams::default(), set).await {
+        Ok(set) => {
+            writes.note(&caches.sets, &set);
+            return Ok(true);
+        }
+        Err(error) if namespace_ends(&error) => return Ok(false),
+        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
+            let there = api.get_opt(&set.name_any()).await?;
+            let ours = |there: &ReplicaSet| owners::is_controlled_by(&there.metadata, &deployment.metadata);
+            let template = |set: &ReplicaSet| set.spec.as_ref().and_then(|spec| spec.template.clone());
+            if let Some(there) = there.filter(|there| ours(there) && template(there) == template(set)) {
+                // Made before, and the cache did not show it yet.
+                writes.note(&caches.sets, &there);
+                return Ok(false);
+            }
+            // The hash of another template is the same: count up, and hash anew.
+            after.collision_count = Some(before.collision_count.unwrap_or(0).saturating_add(1));
+            None
+        }
+        Err(error) => {
+            let (error, name) = (Error::from(error), set.name_any());
+            let message = format!("Failed to create new replica set {name:?}: {error}");
+            cx.recorder.warning(&cx.config.clock, reference(deployment), NOT_CREATED, message);
+            let deadline = deployment.spec.as_ref().and_then(|spec| spec.progress_deadline_seconds);
+            if deadline.is_some_and(|seconds| seconds < i32::MAX) {
+                after = not_created(&before, &name, &error.to_string(), cx.config.clock.now());
+            }
+            Some(error)
+        }
+    };
+    statuses::write(cx, deployment, &before, &after, &caches.deployments, writes).await?;
+    error.map_or(Ok(false), Err)
 }

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corten_api::api::apps::v1::{Deployment, DeploymentSpec, ReplicaSet, ReplicaSetSpec};
+use corten_api::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStatus, ReplicaSet, ReplicaSetSpec};
 use corten_api::api::core::v1::{Pod, PodTemplateSpec};
 use corten_api::meta::{LabelSelector, ObjectMeta};
-use corten_api::selector::Labels;
 use corten_base::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -20,13 +19,15 @@ pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
 const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
 const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 const MAX: &str = "deployment.kubernetes.io/max-replicas";
+/// So many letters may tell of a set's past.
+const LONGEST_HISTORY: usize = 2000;
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 pub(super) const HASH: &str = "pod-template-hash";
 
 /// What is known.
 pub(super) struct View {
     pub(super) deployment: Arc<Deployment>,
-    /// All replica sets of the namespace.
+    /// The deployment's replica sets.
     pub(super) sets: Vec<Arc<ReplicaSet>>,
     /// All pods of the namespace.
     pub(super) pods: Vec<Arc<Pod>>,
@@ -45,8 +46,7 @@ pub(super) enum Op {
     /// Annotations of the deployment.
     Annotate(BTreeMap<String, String>),
     Event(String),
-    /// A merge patch of the status.
-    Status(Value),
+    Status(Box<DeploymentStatus>),
 }
 
 #[derive(Debug, Default)]
@@ -72,7 +72,12 @@ pub(super) fn wanted(set: &ReplicaSet) -> i32 {
     set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
 }
 
-fn available(set: &ReplicaSet) -> i32 {
+/// Pods that a set has, whatever it wants.
+pub(super) fn actual(set: &ReplicaSet) -> i32 {
+    set.status.as_ref().map_or(0, |status| status.replicas)
+}
+
+pub(super) fn available(set: &ReplicaSet) -> i32 {
     set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0)
 }
 
@@ -89,24 +94,7 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
     let deployment = &*view.deployment;
     let mut plan = Plan::default();
     let Some(spec) = &deployment.spec else { return plan };
-    let Ok(selector) = Labels::from_selector(&spec.selector) else { return plan };
-    let mut own: Vec<&ReplicaSet> = Vec::new();
-    for set in &view.sets {
-        let matches = selector.matches_optional(set.metadata.labels.as_ref());
-        if owners::is_controlled_by(&set.metadata, &deployment.metadata) {
-            own.push(set);
-        } else if matches
-            && owners::controller(&set.metadata).is_none()
-            && deployment.metadata.deletion_timestamp.is_none()
-        {
-            let patch = owners::adoption(deployment, set.metadata.uid.as_ref());
-            plan.ops.push(Op::PatchSet { name: set.name_any(), patch });
-        }
-    }
-    if !plan.ops.is_empty() {
-        // The adopted come back by the watch, and then all are seen at once.
-        return plan;
-    }
+    let mut own: Vec<&ReplicaSet> = view.sets.iter().map(|set| &**set).collect();
     own.sort_by_key(|set| (set.metadata.creation_timestamp.as_ref().map(|time| time.0), set.name_any()));
     let new = own.iter().copied().find(|set| is_of(set, &spec.template));
     let old: Vec<&ReplicaSet> =
@@ -114,20 +102,42 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
     let replicas = spec.replicas.unwrap_or(1);
     let (surge, unavailable) = bounds(spec, replicas);
     let rollout = Rollout { deployment, spec, new, old, replicas, surge, unavailable };
+    let mut outlook = Outlook::default();
     if deployment.metadata.deletion_timestamp.is_none() {
+        if let Some(new) = new {
+            renew(&rollout, new, &mut plan.ops);
+        }
         if spec.paused == Some(true) || is_scaling(&rollout) {
             scale(&rollout, &mut plan.ops);
-        } else if is_recreate(spec) {
-            recreate(&rollout, view, now, &mut plan.ops);
         } else {
-            roll(&rollout, now, &mut plan.ops);
+            outlook.rolls = true;
+            if is_recreate(spec) {
+                recreate(&rollout, view, &mut plan.ops);
+            } else {
+                roll(&rollout, &mut plan.ops);
+            }
         }
-        clean_up(&rollout, &mut plan.ops);
+        outlook.created = plan.ops.iter().find_map(|op| match op {
+            Op::CreateSet(set) => Some(set.name_any()),
+            _ => None,
+        });
+        if spec.paused == Some(true) || (outlook.rolls && status::is_complete(&rollout)) {
+            clean_up(&rollout, &mut plan.ops);
+        }
     }
-    let (status, again) = status::status(&rollout, now);
-    plan.ops.extend(status.map(Op::Status));
+    let (status, again) = status::status(&rollout, &outlook, now);
+    plan.ops.extend(status.map(|status| Op::Status(Box::new(status))));
     plan.again = again;
     plan
+}
+
+/// What the plan does, as far as the status tells of it.
+#[derive(Debug, Default)]
+pub(super) struct Outlook {
+    /// The rollout goes on: it is neither paused nor waits for a change of size.
+    pub(super) rolls: bool,
+    /// The set that is made for the current template.
+    pub(super) created: Option<String>,
 }
 
 fn is_recreate(spec: &DeploymentSpec) -> bool {
@@ -202,37 +212,76 @@ fn scale(rollout: &Rollout<'_>, ops: &mut Vec<Op>) {
         }
         return;
     }
-    if let Some(new) = rollout.new.filter(|new| wanted(new) == rollout.replicas && available(new) == rollout.replicas) {
+    if let Some(new) = rollout.new.filter(|new| is_saturated(rollout, new)) {
         resize(rollout, new, rollout.replicas, ops);
         rollout.old.iter().for_each(|set| resize(rollout, set, 0, ops));
         return;
     }
-    // In the middle of a rollout each set gets its share, and the largest what is left over.
-    let total: i32 = sets.iter().map(|set| wanted(set)).sum();
-    let allowed = if rollout.replicas > 0 { rollout.replicas + rollout.surge } else { 0 };
-    let mut left = allowed - total;
-    let mut sorted = sets;
-    sorted.sort_by_key(|set| std::cmp::Reverse((wanted(set), revision(set))));
-    let shares: Vec<i32> = sorted
-        .iter()
-        .map(|set| {
-            let share = i64::from(wanted(set)) * i64::from(allowed - total) / i64::from(total.max(1));
-            let share = i32::try_from(share).unwrap_or(0);
-            left -= share;
-            share
-        })
-        .collect();
-    for (index, (set, share)) in sorted.iter().zip(shares).enumerate() {
-        let extra = if index == 0 { left } else { 0 };
-        resize(rollout, set, (wanted(set) + share + extra).max(0), ops);
+    if !is_recreate(rollout.spec) {
+        share_out(rollout, sets, ops);
     }
 }
 
+/// Whether a set has all pods of the deployment, and has been told how many those are.
+fn is_saturated(rollout: &Rollout<'_>, set: &ReplicaSet) -> bool {
+    let told = number(&set.metadata, DESIRED) == Some(rollout.replicas);
+    told && wanted(set) == rollout.replicas && available(set) == rollout.replicas
+}
+
+fn number(meta: &ObjectMeta, name: &str) -> Option<i32> {
+    annotation(meta, name).and_then(|text| text.parse().ok())
+}
+
+/// In the middle of a rollout each set keeps its share of the whole, and the largest gets what is left over.
+fn share_out(rollout: &Rollout<'_>, mut sets: Vec<&ReplicaSet>, ops: &mut Vec<Op>) {
+    let total: i32 = sets.iter().map(|set| wanted(set)).sum();
+    let allowed = if rollout.replicas > 0 { rollout.replicas.saturating_add(rollout.surge) } else { 0 };
+    let change = allowed - total;
+    let created = |set: &ReplicaSet| set.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    if change > 0 {
+        sets.sort_by_key(|set| std::cmp::Reverse((wanted(set), created(set))));
+    } else {
+        sets.sort_by_key(|set| (std::cmp::Reverse(wanted(set)), created(set)));
+    }
+    let mut left = change;
+    let sizes: Vec<i32> = sets
+        .iter()
+        .map(|set| {
+            let share = share(rollout, set, allowed);
+            let share = if change > 0 { share.min(left) } else { share.max(left) };
+            let share = if change == 0 { 0 } else { share };
+            left -= share;
+            wanted(set) + share
+        })
+        .collect();
+    for (index, (set, size)) in sets.iter().zip(sizes).enumerate() {
+        let extra = if index == 0 { left } else { 0 };
+        resize(rollout, set, size.saturating_add(extra).max(0), ops);
+    }
+}
+
+/// By how much a set changes if it keeps its part of the most that there may be.
+fn share(rollout: &Rollout<'_>, set: &ReplicaSet, allowed: i32) -> i32 {
+    let size = wanted(set);
+    if rollout.replicas == 0 {
+        return -size;
+    }
+    let status = rollout.deployment.status.as_ref().and_then(|status| status.replicas);
+    let before = number(&set.metadata, MAX).or(status).filter(|&before| before > 0);
+    let Some(before) = before else { return 0 };
+    // Rounded to the nearest.
+    let (size, allowed, before) = (i64::from(size), i64::from(allowed), i64::from(before));
+    let scaled = (2 * size * allowed + before).div_euclid(2 * before);
+    i32::try_from(scaled - size).unwrap_or(0)
+}
+
 /// Kills all old pods before it makes new ones.
-fn recreate(rollout: &Rollout<'_>, view: &View, now: Timestamp, ops: &mut Vec<Op>) {
-    let before = ops.len();
-    rollout.old.iter().filter(|set| wanted(set) > 0).for_each(|set| resize(rollout, set, 0, ops));
-    if ops.len() > before {
+fn recreate(rollout: &Rollout<'_>, view: &View, ops: &mut Vec<Op>) {
+    let mut running = rollout.old.iter().filter(|set| wanted(set) > 0).peekable();
+    if running.peek().is_some() {
+        return running.for_each(|set| resize(rollout, set, 0, ops));
+    }
+    if rollout.old.iter().any(|set| actual(set) > 0) {
         return;
     }
     let is_old = |pod: &Pod| rollout.old.iter().any(|set| owners::is_controlled_by(&pod.metadata, &set.metadata));
@@ -240,21 +289,17 @@ fn recreate(rollout: &Rollout<'_>, view: &View, now: Timestamp, ops: &mut Vec<Op
         return;
     }
     match rollout.new {
-        None => create(rollout, rollout.replicas, now, ops),
-        Some(new) => {
-            renew(rollout, new, ops);
-            resize(rollout, new, rollout.replicas, ops);
-        }
+        None => create(rollout, rollout.replicas, ops),
+        Some(new) => resize(rollout, new, rollout.replicas, ops),
     }
 }
 
 /// One step of a rolling update.
-fn roll(rollout: &Rollout<'_>, now: Timestamp, ops: &mut Vec<Op>) {
+fn roll(rollout: &Rollout<'_>, ops: &mut Vec<Op>) {
     let total: i32 = rollout.old.iter().copied().chain(rollout.new).map(wanted).sum();
     let Some(new) = rollout.new else {
-        return create(rollout, (rollout.replicas + rollout.surge - total).clamp(0, rollout.replicas), now, ops);
+        return create(rollout, (rollout.replicas + rollout.surge - total).clamp(0, rollout.replicas), ops);
     };
-    renew(rollout, new, ops);
     let size = wanted(new);
     if size > rollout.replicas {
         return resize(rollout, new, rollout.replicas, ops);
@@ -288,7 +333,7 @@ fn roll(rollout: &Rollout<'_>, now: Timestamp, ops: &mut Vec<Op>) {
 }
 
 /// The set of a template that has none yet.
-fn create(rollout: &Rollout<'_>, size: i32, _now: Timestamp, ops: &mut Vec<Op>) {
+fn create(rollout: &Rollout<'_>, size: i32, ops: &mut Vec<Op>) {
     let deployment = rollout.deployment;
     let collisions = deployment.status.as_ref().and_then(|status| status.collision_count).unwrap_or(0);
     let hash = history::hash(&rollout.spec.template, collisions);
@@ -345,8 +390,7 @@ fn renew(rollout: &Rollout<'_>, new: &ReplicaSet, ops: &mut Vec<Op>) {
     if number != own {
         annotations.insert(REVISION.to_owned(), number.to_string());
         if own > 0 {
-            let before = annotation(&new.metadata, REVISION_HISTORY).map(|text| format!("{text},")).unwrap_or_default();
-            annotations.insert(REVISION_HISTORY.to_owned(), format!("{before}{own}"));
+            annotations.insert(REVISION_HISTORY.to_owned(), past(new, own));
         }
     }
     let min_ready = rollout.spec.min_ready_seconds;
@@ -361,6 +405,17 @@ fn renew(rollout: &Rollout<'_>, new: &ReplicaSet, ops: &mut Vec<Op>) {
     annotate(rollout, number, ops);
 }
 
+/// The revisions that a set has had, and one more; the oldest go when there are too many.
+fn past(set: &ReplicaSet, revision: i64) -> String {
+    let known = annotation(&set.metadata, REVISION_HISTORY).unwrap_or_default();
+    let mut all: Vec<String> = known.split(',').filter(|text| !text.is_empty()).map(str::to_owned).collect();
+    all.push(revision.to_string());
+    while all.len() > 1 && all.iter().map(|text| text.len() + 1).sum::<usize>() > LONGEST_HISTORY {
+        all.remove(0);
+    }
+    all.join(",")
+}
+
 fn annotate(rollout: &Rollout<'_>, number: i64, ops: &mut Vec<Op>) {
     if annotation(&rollout.deployment.metadata, REVISION) != Some(number.to_string().as_str()) {
         ops.push(Op::Annotate(BTreeMap::from([(REVISION.to_owned(), number.to_string())])));
@@ -370,19 +425,14 @@ fn annotate(rollout: &Rollout<'_>, number: i64, ops: &mut Vec<Op>) {
 /// Drops old sets that nobody could want back.
 fn clean_up(rollout: &Rollout<'_>, ops: &mut Vec<Op>) {
     let Some(limit) = rollout.spec.revision_history_limit else { return };
-    if !status::is_complete(rollout) {
-        return;
-    }
-    let mut idle: Vec<&&ReplicaSet> = rollout
-        .old
-        .iter()
-        .filter(|set| {
-            let status = set.status.clone().unwrap_or_default();
-            let settled = status.observed_generation >= set.metadata.generation && status.replicas == 0;
-            wanted(set) == 0 && settled && set.metadata.deletion_timestamp.is_none()
-        })
-        .collect();
-    idle.sort_by_key(|set| revision(set));
-    let surplus = idle.len().saturating_sub(usize::try_from(limit).unwrap_or(0));
-    ops.extend(idle.into_iter().take(surplus).map(|set| Op::DeleteSet(set.name_any())));
+    let mut alive: Vec<&&ReplicaSet> =
+        rollout.old.iter().filter(|set| set.metadata.deletion_timestamp.is_none()).collect();
+    alive.sort_by_key(|set| revision(set));
+    let surplus = alive.len().saturating_sub(usize::try_from(limit).unwrap_or(0));
+    let is_idle = |set: &&&ReplicaSet| {
+        let seen = set.status.as_ref().and_then(|status| status.observed_generation);
+        wanted(set) == 0 && actual(set) == 0 && seen >= set.metadata.generation
+    };
+    let gone = alive.into_iter().take(surplus).filter(is_idle);
+    ops.extend(gone.map(|set| Op::DeleteSet(set.name_any())));
 }

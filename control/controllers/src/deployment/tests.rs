@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use corten_api::api::apps::v1::{Deployment, ReplicaSet};
+use corten_api::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
+use corten_api::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::plan::{HASH, Op, REVISION, View, plan};
@@ -54,11 +55,34 @@ fn a_rollout_that_is_done_does_not_time_out_when_a_pod_falls_ill() {
     let view = View { deployment: Arc::new(done), sets: vec![set("v1", 1, 3, 3, 2, 3)], pods: Vec::new() };
     let plan = plan(&view, "2026-01-01T01:00:00Z".parse().expect("a time"));
     let Some(Op::Status(status)) = plan.ops.last() else { panic!("a status is due: {:?}", plan.ops) };
-    let find = |kind: &str| status["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == kind);
-    let kept = find("Progressing");
-    assert_eq!(find("Approved").map(|one| &one["reason"]), Some(&json!("ByOthers")), "others' conditions stay");
-    assert_eq!(kept.map(|one| &one["reason"]), Some(&json!("NewReplicaSetAvailable")));
+    assert_eq!(reason(status, "Approved"), Some("ByOthers"), "others' conditions stay");
+    assert_eq!(reason(status, "Progressing"), Some("NewReplicaSetAvailable"));
     assert_eq!(plan.again, None);
+}
+
+fn reason<'a>(status: &'a DeploymentStatus, kind: &str) -> Option<&'a str> {
+    status.conditions.iter().flatten().find(|condition| condition.type_ == kind)?.reason.as_deref()
+}
+
+/// The status that a deployment gets.
+fn status_of(deployment: Deployment, sets: Vec<Arc<ReplicaSet>>) -> DeploymentStatus {
+    let view = View { deployment: Arc::new(deployment), sets, pods: Vec::new() };
+    let plan = plan(&view, "2026-01-01T01:00:00Z".parse().expect("a time"));
+    let status = plan.ops.into_iter().find_map(|op| match op {
+        Op::Status(status) => Some(*status),
+        _ => None,
+    });
+    status.or_else(|| view.deployment.status.clone()).unwrap_or_default()
+}
+
+/// A deployment with this reason of its condition Progressing, given a while ago.
+fn progressing(mut deployment: Deployment, reason: &str, updated: i32) -> Deployment {
+    let condition = json!({"type": "Progressing", "status": "True", "reason": reason,
+        "lastUpdateTime": "2026-01-01T00:59:00Z", "lastTransitionTime": "2026-01-01T00:59:00Z"});
+    let status = json!({"replicas": updated, "updatedReplicas": updated, "readyReplicas": updated,
+        "availableReplicas": updated, "conditions": [condition]});
+    deployment.status = serde_json::from_value(status).ok();
+    deployment
 }
 
 fn show(deployment: Deployment, sets: Vec<Arc<ReplicaSet>>) -> String {
@@ -79,12 +103,8 @@ fn show(deployment: Deployment, sets: Vec<Arc<ReplicaSet>>) -> String {
             }
             Op::Event(_) => {}
             Op::Status(status) => {
-                let reasons: Vec<&str> = status["conditions"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|c| c["reason"].as_str())
-                    .collect();
+                let conditions = status.conditions.as_deref().unwrap_or_default();
+                let reasons: Vec<&str> = conditions.iter().filter_map(|own| own.reason.as_deref()).collect();
                 lines.push(format!("status {}", reasons.join(" ")));
             }
         }
@@ -147,10 +167,100 @@ fn undo_scaling_recreate_and_history() {
     ];
     expect_test::expect![[r#"
         web-v1 gets {"deployment.kubernetes.io/revision":"3","deployment.kubernetes.io/revision-history":"1"}; revision 3; web-v1 to 1; status MinimumReplicasAvailable ReplicaSetUpdated
-        web-v1 to 5; status MinimumReplicasUnavailable ReplicaSetUpdated
-        web-v1 to 8; web-v2 to 3; status MinimumReplicasUnavailable ReplicaSetUpdated
-        web-v1 to 0; status MinimumReplicasAvailable NewReplicaSetCreated
+        revision 1; web-v1 to 5; status MinimumReplicasUnavailable
+        revision 2; web-v1 to 7; web-v2 to 4; status MinimumReplicasUnavailable
+        web-v1 to 0; status MinimumReplicasAvailable ReplicaSetUpdated
         create of 2; revision 2; status MinimumReplicasUnavailable NewReplicaSetCreated
         revision 3; delete web-v1; status MinimumReplicasAvailable NewReplicaSetAvailable"#]]
     .assert_eq(&lines.join("\n"));
+}
+
+#[test]
+fn each_set_keeps_its_share_when_a_deployment_is_scaled_in_the_middle_of_a_rollout() {
+    // 10 pods, 3 more and 2 less at a time: a rollout that is stuck at 8 and 5.
+    let sized = |replicas: i32| deployment(replicas, "v2", rolling(json!(3), json!(2)));
+    let stuck = |old: i32, new: i32, most: i32, desired: i32| {
+        let mut sets = vec![set("v1", 1, old, old, old, desired), set("v2", 2, new, new, 0, desired)];
+        for set in &mut sets {
+            let annotations = Arc::make_mut(set).metadata.annotations.get_or_insert_default();
+            annotations.insert("deployment.kubernetes.io/max-replicas".to_owned(), most.to_string());
+        }
+        sets
+    };
+    let lines = [
+        show(sized(30), stuck(8, 5, 13, 10)),
+        show(sized(10), stuck(20, 13, 33, 30)),
+        show(sized(0), stuck(8, 5, 13, 10)),
+        show(sized(3), stuck(8, 5, 13, 10)),
+    ];
+    expect_test::expect![[r#"
+        revision 2; web-v1 to 20; web-v2 to 13; status MinimumReplicasUnavailable
+        revision 2; web-v1 to 8; web-v2 to 5; status MinimumReplicasAvailable
+        revision 2; web-v1 to 0; web-v2 to 0; status MinimumReplicasAvailable
+        revision 2; web-v1 to 4; web-v2 to 2; status MinimumReplicasAvailable"#]]
+    .assert_eq(&lines.join("\n"));
+}
+
+#[test]
+fn a_pause_is_told_and_taken_back_and_hides_no_lateness() {
+    let of = |paused: bool, before: &str| {
+        let mut own = progressing(deployment(1, "v1", rolling(json!(1), json!(0))), before, 1);
+        own.spec.as_mut().expect("a spec").paused = Some(paused);
+        let status = status_of(own, vec![set("v1", 1, 1, 1, 0, 1)]);
+        reason(&status, "Progressing").unwrap_or_default().to_owned()
+    };
+    assert_eq!(of(true, "ReplicaSetUpdated"), "DeploymentPaused");
+    assert_eq!(of(true, "ProgressDeadlineExceeded"), "ProgressDeadlineExceeded");
+    assert_eq!(of(false, "DeploymentPaused"), "DeploymentResumed");
+    assert_eq!(of(false, "ReplicaSetUpdated"), "ReplicaSetUpdated");
+    let mut endless = progressing(deployment(1, "v1", rolling(json!(1), json!(0))), "ReplicaSetUpdated", 1);
+    endless.spec.as_mut().expect("a spec").progress_deadline_seconds = Some(i32::MAX);
+    assert_eq!(reason(&status_of(endless, vec![set("v1", 1, 1, 1, 0, 1)]), "Progressing"), None);
+}
+
+#[test]
+fn a_new_set_is_named_and_the_trouble_of_sets_is_the_deployments() {
+    let own = || deployment(1, "v1", rolling(json!(1), json!(0)));
+    let status = status_of(own(), vec![]);
+    let condition = status.conditions.iter().flatten().find(|own| own.type_ == "Progressing").expect("a condition");
+    let message = condition.message.as_deref().unwrap_or_default();
+    assert!(message.starts_with("Created new replica set \"web-"), "{message}");
+    let mut failed = set("v1", 1, 1, 0, 0, 1);
+    let condition = json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "quota"}]);
+    let status = &mut Arc::make_mut(&mut failed).status;
+    status.as_mut().expect("a status").conditions = serde_json::from_value(condition).ok();
+    assert_eq!(reason(&status_of(own(), vec![failed]), "ReplicaFailure"), Some("FailedCreate"));
+    assert_eq!(reason(&status_of(own(), vec![set("v1", 1, 1, 0, 0, 1)]), "ReplicaFailure"), None);
+}
+
+#[test]
+fn pods_that_are_ending_are_counted_once_all_sets_tell_of_theirs() {
+    let telling = |image: &str, count: Option<i32>| {
+        let mut set = set(image, 1, 1, 1, 1, 1);
+        Arc::make_mut(&mut set).status.as_mut().expect("a status").terminating_replicas = count;
+        set
+    };
+    let of = |sets| status_of(deployment(1, "v1", rolling(json!(1), json!(0))), sets).terminating_replicas;
+    assert_eq!(of(vec![telling("v1", Some(2)), telling("v2", Some(1))]), Some(3));
+    assert_eq!(of(vec![telling("v1", Some(2)), telling("v2", None)]), None);
+}
+
+#[test]
+fn recreating_waits_for_the_last_old_pod() {
+    let own = || deployment(2, "v2", json!({"type": "Recreate"}));
+    let owner =
+        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-v1", "uid": "v1", "controller": true}]);
+    let ops = |pods: Vec<Arc<Pod>>, actual: i32| {
+        let view = View { deployment: Arc::new(own()), sets: vec![set("v1", 1, 0, actual, 0, 2)], pods };
+        let plan = plan(&view, "2026-01-01T01:00:00Z".parse().expect("a time"));
+        plan.ops.iter().any(|op| matches!(op, Op::CreateSet(_)))
+    };
+    let pod = |phase: &str| -> Arc<Pod> {
+        let meta = json!({"name": "p", "ownerReferences": owner, "deletionTimestamp": "2026-01-01T00:00:00Z"});
+        Arc::new(serde_json::from_value(json!({"metadata": meta, "status": {"phase": phase}})).expect("a pod"))
+    };
+    assert!(!ops(vec![pod("Running")], 0), "it is still ending");
+    assert!(!ops(vec![], 1), "the set has not seen it go");
+    assert!(ops(vec![pod("Failed")], 0));
+    assert!(ops(vec![], 0));
 }

@@ -99,6 +99,16 @@ impl Kind for PersistentVolumes {
         Ok(())
     }
 
+    fn prepare_status(new: &mut PersistentVolume, old: &PersistentVolume, cx: &WriteContext<'_>) -> Result<(), Status> {
+        let before = old.status.clone().unwrap_or_default();
+        let status = new.status.get_or_insert_default();
+        // Whoever says when is believed.
+        if status.last_phase_transition_time == before.last_phase_transition_time && status.phase != before.phase {
+            status.last_phase_transition_time = Some(Time(cx.now));
+        }
+        Ok(())
+    }
+
     fn validate(volume: &PersistentVolume, old: Option<&PersistentVolume>, errs: &mut FieldErrors) {
         let Some(spec) = &volume.spec else { return };
         validate_spec(spec, "spec", errs);

@@ -4,10 +4,12 @@
 
 mod fields;
 mod labels;
+mod nodes;
 mod parse;
 
 pub use fields::Fields;
 pub use labels::Labels;
+pub use nodes::selects_node;
 
 /// Text that is no selector, in Kubernetes' wording.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

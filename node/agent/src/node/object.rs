@@ -12,6 +12,7 @@ use corten_base::Timestamp;
 use super::machine::Machine;
 use crate::config::Config;
 use crate::ports::Image;
+use crate::volumes::local_folder;
 
 /// Most images that a node names in its status, as upstream.
 const MOST_IMAGES: usize = 50;
@@ -22,7 +23,7 @@ pub(crate) fn object(config: &Config, machine: &Machine) -> Node {
         metadata: ObjectMeta {
             name: Some(config.node_name.clone()),
             labels: Some(labels(config)),
-            annotations: None,
+            annotations: Some(annotations(config)),
             ..ObjectMeta::default()
         },
         spec: None,
@@ -42,6 +43,12 @@ pub(crate) fn labels(config: &Config) -> BTreeMap<String, String> {
     ];
     let own = config.labels.iter().map(|(key, value)| (key.clone(), value.clone()));
     own.chain(well_known.map(|(key, value)| (key.to_owned(), value.to_owned()))).collect()
+}
+
+/// What the built-in provisioner of local volumes must know: where this node keeps them.
+pub(crate) fn annotations(config: &Config) -> BTreeMap<String, String> {
+    let folder = local_folder(&config.data_dir).to_string_lossy().into_owned();
+    BTreeMap::from([("corten.dev/local-path".to_owned(), folder)])
 }
 
 /// Go's name of the processor architecture, as Kubernetes uses it.
@@ -89,6 +96,23 @@ fn fixed(config: &Config, machine: &Machine) -> NodeStatus {
         }),
         ..NodeStatus::default()
     }
+}
+
+/// What a node has by itself; anything else in its capacity was written by others: extended resources.
+const OWN: &[&str] = &["cpu", "memory", "ephemeral-storage", "hugepages-1Gi", "hugepages-2Mi", "pods"];
+
+/// How allocatable has to change so that it follows capacity in what others have written there; `None` removes.
+pub(crate) fn extended(status: Option<&NodeStatus>) -> BTreeMap<String, Option<Quantity>> {
+    let of = |amounts: Option<&BTreeMap<String, Quantity>>| {
+        let mut amounts = amounts.cloned().unwrap_or_default();
+        amounts.retain(|name, _| !OWN.contains(&name.as_str()));
+        amounts
+    };
+    let has = of(status.and_then(|status| status.capacity.as_ref()));
+    let gives = of(status.and_then(|status| status.allocatable.as_ref()));
+    let gone = gives.keys().filter(|name| !has.contains_key(*name)).map(|name| (name.clone(), None));
+    let new = has.iter().filter(|(name, amount)| gives.get(*name) != Some(*amount));
+    gone.chain(new.map(|(name, amount)| (name.clone(), Some(amount.clone())))).collect()
 }
 
 /// What a node knows of itself.
@@ -143,4 +167,23 @@ pub(crate) fn status(config: &Config, machine: &Machine, before: &[NodeCondition
 /// API times have no fractions.
 fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn allocatable_follows_what_others_write_into_capacity() {
+        let status: NodeStatus = serde_json::from_value(serde_json::json!({
+            "capacity": {"cpu": "4", "example.com/new": "5", "example.com/same": "1"},
+            "allocatable": {"cpu": "3", "example.com/same": "1", "example.com/old": "2"},
+        }))
+        .expect("a status");
+        let changes: Vec<_> =
+            extended(Some(&status)).into_iter().map(|(name, amount)| (name, amount.map(|own| own.0))).collect();
+        let wanted = [("example.com/new", Some("5")), ("example.com/old", None)];
+        assert_eq!(changes, wanted.map(|(name, amount)| (name.to_owned(), amount.map(str::to_owned))));
+        assert!(extended(None).is_empty());
+    }
 }

@@ -14,6 +14,16 @@ pub(crate) enum VolumeError {
         /// Why.
         message: String,
     },
+    /// A claim that cannot be used, or not yet.
+    #[error("Unable to attach or mount volumes: unmounted volumes=[{volume}]: error processing PVC {claim}: {message}")]
+    Claim {
+        /// Name in the pod.
+        volume: String,
+        /// Namespace and name.
+        claim: String,
+        /// Why.
+        message: String,
+    },
     /// A volume of a kind that is not known.
     #[error("volume {volume:?}: {kind} volumes are not supported yet")]
     Unsupported {

@@ -1,6 +1,6 @@
 //! The volumes of pods.
 //!
-//! All that a pod needs is below `<data-dir>/pods/<uid>/`:
+//! All that a pod needs is below `<data-dir>/pods/<uid>/`, but for the storage of its claims:
 //! ```text
 //! volumes/kubernetes.io~<plugin>/<name>/   one folder a volume
 //! volume-subpaths/<volume>/<container>/<n> what `subPath` leads to, bound here
@@ -12,9 +12,11 @@
 //!
 //! Invariant: what a container can write to is never followed by name, and nothing is deleted through a mount.
 
+mod claims;
 mod error;
 mod host_path;
 mod keeper;
+mod local;
 mod mounts;
 mod ownership;
 mod payload;
@@ -42,10 +44,11 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use error::VolumeError;
+pub(crate) use local::{Janitor, folder as local_folder};
 
 use crate::facts::NodeFacts;
 use crate::files::PodFiles;
-use crate::sources::{Objects, PodSources, Sources};
+use crate::sources::{Objects, PodSources, Sources, claim_of};
 use payload::{Owner, Payload};
 use render::Plan;
 use tokens::Tokens;
@@ -54,6 +57,8 @@ use tokens::Tokens;
 pub(crate) struct Volumes {
     /// Holds a folder per pod, named by its UID.
     pods_dir: PathBuf,
+    /// Holds a folder per volume that was made for a claim on this node.
+    local_dir: PathBuf,
     node: Arc<NodeFacts>,
     sources: Arc<Sources>,
     clock: Clock,
@@ -82,18 +87,23 @@ impl Volumes {
         clock: Clock,
         random: Random,
     ) -> Self {
-        Self { pods_dir: data_dir.join("pods"), node, sources, clock, random }
+        let (pods_dir, local_dir) = (data_dir.join("pods"), local::folder(data_dir));
+        Self { pods_dir, local_dir, node, sources, clock, random }
     }
 
     /// Makes all volumes of a pod and its generated files. Idempotent.
     pub(crate) async fn mount(&self, pod: &Arc<Pod>, ips: &[IpAddr]) -> Result<PodVolumes, VolumeError> {
         let dir = self.pods_dir.join(pod.metadata.uid.as_deref().unwrap_or_default());
         let volumes: Vec<Volume> = pod.spec.as_ref().and_then(|spec| spec.volumes.clone()).unwrap_or_default();
+        let used = self.sources.follow(pod);
         let mut plans = BTreeMap::new();
         for volume in &volumes {
-            plans.insert(volume.name.clone(), Plan::of(volume, pod, &dir)?);
+            let plan = match claim_of(pod, volume) {
+                Some(claim) => self.claimed(pod, volume, &claim, &used).await?,
+                None => Plan::of(volume, pod, &dir)?,
+            };
+            plans.insert(volume.name.clone(), plan);
         }
-        let used = self.sources.follow(pod);
         used.objects().await.map_err(VolumeError::Pod)?;
         let changes = used.changes();
         let (pod_sender, pod_changes) = watch::channel(Arc::clone(pod));
@@ -227,8 +237,13 @@ impl Job {
             match plan {
                 Plan::Scratch { dir, memory: None } => make_volume(dir, false, self.group)?,
                 Plan::Scratch { dir, memory: Some(size) } => make_memory(dir, *size, self.group)?,
-                Plan::Host { path, kind } => host_path::check(path, kind)
+                Plan::Host { path, kind, .. } => host_path::check(path, kind)
                     .map_err(|message| VolumeError::SetUp { volume: name.clone(), message })?,
+                Plan::Local { path, own, read_only } => {
+                    let group = self.group.filter(|_| !read_only);
+                    local::prepare(path, *own, group, on_root_mismatch(&self.pod))
+                        .map_err(|message| VolumeError::SetUp { volume: name.clone(), message })?;
+                }
                 Plan::Written { dir } => make_volume(dir, true, self.group)?,
             }
         }
@@ -237,6 +252,12 @@ impl Job {
         }
         Ok(())
     }
+}
+
+/// Whether the owner of what is in a volume is looked at only if that of the volume itself is not right.
+fn on_root_mismatch(pod: &Pod) -> bool {
+    let context = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    context.and_then(|context| context.fs_group_change_policy.as_deref()) == Some("OnRootMismatch")
 }
 
 /// A folder that users of the node who are not root do not get into.

@@ -58,15 +58,16 @@ impl PodVolumes {
         unsupported(container, wanted)?;
         let (root, written) = match plan {
             Plan::Scratch { dir, .. } => (dir, false),
-            Plan::Host { path, .. } => (path, false),
+            Plan::Host { path, .. } | Plan::Local { path, .. } => (path, false),
             Plan::Written { dir } => (dir, true),
         };
+        let only_read = matches!(plan, Plan::Host { read_only: true, .. } | Plan::Local { read_only: true, .. });
         let source = match sub_path_of(wanted, environment).map_err(config_error)? {
             None => root.clone(),
             Some(path) => self.sub_path(container, index, wanted, root, &path, written)?,
         };
         // What the agent writes is never the container's to change.
-        let read_only = written || wanted.read_only == Some(true);
+        let read_only = written || only_read || wanted.read_only == Some(true);
         Ok(Mount { source, target: Path::new("/").join(&wanted.mount_path), read_only })
     }
 

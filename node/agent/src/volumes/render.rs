@@ -30,6 +30,17 @@ pub(super) enum Plan {
         path: PathBuf,
         /// What it must be.
         kind: String,
+        /// No container of the pod may write to it.
+        read_only: bool,
+    },
+    /// A folder or disk of the node that a claim is bound to.
+    Local {
+        /// Which.
+        path: PathBuf,
+        /// It is one of the folders that the agent itself keeps for claims, and makes when it is first used.
+        own: bool,
+        /// No container of the pod may write to it.
+        read_only: bool,
     },
     /// Files that the agent writes and keeps current.
     Written {
@@ -59,7 +70,7 @@ impl Plan {
         }
         if let Some(source) = &volume.host_path {
             let kind = source.type_.clone().unwrap_or_default();
-            return Ok(Self::Host { path: PathBuf::from(&source.path), kind });
+            return Ok(Self::Host { path: PathBuf::from(&source.path), kind, read_only: false });
         }
         let plugin = if volume.config_map.is_some() {
             "configmap"

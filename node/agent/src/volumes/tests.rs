@@ -33,7 +33,7 @@ impl Drop for Bench {
 fn bench() -> Bench {
     let api = FakeApi::default();
     let dir = tempfile::tempdir().expect("a folder");
-    let sources = Sources::new(&Informers::new(api.client(), CancellationToken::new()));
+    let sources = Sources::new(&Informers::new(api.client(), CancellationToken::new()), "n1");
     let node = Arc::new(testing::node());
     let volumes = Volumes::new(dir.path(), node, sources, Clock::system(), Random::seeded(1));
     Bench { api, volumes, dir }
@@ -167,8 +167,9 @@ async fn what_cannot_be_made_is_named() {
         ),
         (
             json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}}),
-            r#"volume "v": persistentVolumeClaim volumes are not supported yet"#,
+            r#"Unable to attach or mount volumes: unmounted volumes=[v]: error processing PVC demo/c: persistentvolumeclaim "c" not found"#,
         ),
+        (json!({"name": "v", "nfs": {"server": "s", "path": "/"}}), r#"volume "v": nfs volumes are not supported yet"#),
         (
             json!({"name": "v", "hostPath": {"path": "/dev/null", "type": "Directory"}}),
             r#"MountVolume.SetUp failed for volume "v" : hostPath type check failed: /dev/null is not a directory"#,
@@ -183,6 +184,33 @@ async fn what_cannot_be_made_is_named() {
     }
     let optional = json!([{"name": "v", "configMap": {"name": "none", "optional": true}}]);
     assert!(bench.volumes.mount(&pod(optional, json!([])), &ips()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_claim_is_mounted_once_it_is_bound() {
+    let bench = bench();
+    let folder = local_folder(bench.dir.path()).join("pv");
+    let claim = |phase: &str| json!({"spec": {"volumeName": "pv"}, "status": {"phase": phase}});
+    bench.api.put("persistentvolumeclaims", "demo", "data", claim("Pending"));
+    let annotations = json!({"pv.kubernetes.io/provisioned-by": "corten.dev/local-path"});
+    let spec = json!({"local": {"path": folder}, "claimRef": {"name": "data", "namespace": "demo", "uid": "uid-data"}});
+    bench.api.put("persistentvolumes", "", "pv", json!({"metadata": {"annotations": annotations}, "spec": spec}));
+    let named = json!({"claimName": "data", "readOnly": true});
+    let pod = pod(json!([{"name": "v", "persistentVolumeClaim": named}]), json!([{"name": "v", "mountPath": "/data"}]));
+    let used = bench.volumes.sources.follow(&pod);
+    let failure = bench.volumes.mount(&pod, &ips()).await.err().expect("it is not bound");
+    assert!(failure.to_string().ends_with("error processing PVC demo/data: PVC is not bound"), "{failure}");
+    let mut changes = used.changes();
+    bench.api.put("persistentvolumeclaims", "demo", "data", claim("Bound"));
+    // The worker is told, so that it need not wait for its back-off.
+    changes.next().await;
+    let made = bench.volumes.mount(&pod, &ips()).await.expect("mounted");
+    let shown = mounts(&made, &pod);
+    assert!(shown.contains(&format!("/data <- {} ro", folder.display())), "{shown:?}");
+    fs::write(folder.join("kept"), "x").expect("written");
+    drop(made);
+    bench.volumes.unmount("u1").await.expect("removed");
+    assert_eq!(read(folder.join("kept")), "x");
 }
 
 #[tokio::test]

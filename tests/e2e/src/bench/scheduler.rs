@@ -151,8 +151,8 @@ impl Placed {
     }
 
     async fn wait(&mut self, all: usize) -> Result<()> {
-        let enough = tokio::time::timeout(PATIENCE, self.count.wait_for(|placed| *placed >= all)).await;
-        ensure!(enough.is_ok(), "{} of {all} pods were placed", *self.count.borrow());
+        let enough = tokio::time::timeout(PATIENCE, self.count.wait_for(|placed| *placed >= all)).await.is_ok();
+        ensure!(enough, "{} of {all} pods were placed", *self.count.borrow());
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
 
-fn job(name: &str, spec: Value) -> Value {
+pub(crate) fn job(name: &str, spec: Value) -> Value {
     let mut object = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": {
         "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "work:1"}]}},
     }});
@@ -30,7 +30,7 @@ fn holds(status: &JobStatus, kind: &str) -> Option<String> {
 }
 
 /// Waits for a condition; returns its reason.
-async fn condition(cluster: &Cluster, name: &str, kind: &str) -> Result<String> {
+pub(crate) async fn condition(cluster: &Cluster, name: &str, kind: &str) -> Result<String> {
     let look = async || {
         let status = status(cluster, name).await?;
         holds(&status, kind).with_context(|| format!("{status:?}"))
@@ -39,7 +39,7 @@ async fn condition(cluster: &Cluster, name: &str, kind: &str) -> Result<String> 
 }
 
 /// Waits until so many pods run, none of them about to end.
-async fn running(cluster: &Cluster, count: usize) -> Result<Vec<Pod>> {
+pub(crate) async fn running(cluster: &Cluster, count: usize) -> Result<Vec<Pod>> {
     cluster
         .eventually(&format!("{count} pods run"), async || {
             let all = cluster.list::<Pod>("default").await?;
@@ -53,7 +53,7 @@ async fn running(cluster: &Cluster, count: usize) -> Result<Vec<Pod>> {
 }
 
 /// The pod's container exits.
-async fn exit(cluster: &Cluster, pod: &Pod, code: i32) -> Result<()> {
+pub(crate) async fn exit(cluster: &Cluster, pod: &Pod, code: i32) -> Result<()> {
     let now = corten_base::Timestamp::from_second(cluster.now().as_second())?;
     let phase = if code == 0 { "Succeeded" } else { "Failed" };
     let container = json!({"name": "c", "image": "work:1", "imageID": "", "ready": false, "restartCount": 0,
@@ -65,7 +65,7 @@ async fn exit(cluster: &Cluster, pod: &Pod, code: i32) -> Result<()> {
     Ok(())
 }
 
-async fn reasons(cluster: &Cluster, name: &str) -> Result<Vec<String>> {
+pub(crate) async fn reasons(cluster: &Cluster, name: &str) -> Result<Vec<String>> {
     let all = cluster.list::<Event>("default").await?;
     let own = all.into_iter().filter(|event| event.involved_object.name.as_deref() == Some(name));
     Ok(own.filter_map(|event| event.reason).collect())

@@ -1,5 +1,8 @@
 //! The control plane as a whole, on hollow nodes: what deployments, namespaces, nodes and owners promise.
 
+mod cron_jobs;
+mod disruption;
+mod endpoints;
 mod garbage;
 mod jobs;
 mod namespaces;
