@@ -100,3 +100,22 @@ async fn an_idle_agent_writes_nothing_but_its_lease() -> Result<()> {
     assert!(writes.is_empty(), "{writes:?}");
     Ok(())
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_that_somebody_gave_a_node_is_given_out_and_taken_back() -> Result<()> {
+    let (cluster, _machine) = one_machine().await?;
+    let api: Api<Node> = Api::all(cluster.client());
+    for amount in [Some("5"), Some("6"), None] {
+        let patch = serde_json::json!({"status": {"capacity": {"example.com/device": amount}}});
+        api.patch_status("node-1", &kube::api::PatchParams::default(), &kube::api::Patch::Merge(patch)).await?;
+        cluster
+            .eventually("it is told", async || {
+                let status = node(&cluster).await?.status.unwrap_or_default();
+                let gives = status.allocatable.unwrap_or_default().get("example.com/device").map(|own| own.0.clone());
+                ensure!(gives.as_deref() == amount, "{gives:?}");
+                Ok(())
+            })
+            .await?;
+    }
+    Ok(())
+}
