@@ -17,8 +17,10 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("corten-e2e", "kubectl"),
     ("corten-e2e", "old_kubectl"),
     ("corten-e2e", "python"),
+    ("corten-e2e", "scheduling"),
     ("corten-e2e", "schemathesis"),
     ("corten-e2e", "story"),
+    ("corten-e2e", "volumes"),
     ("corten-e2e", "workloads"),
     ("corten-network", "links"),
     ("corten-network", "listing"),
@@ -28,6 +30,7 @@ const PROGRAMS: &[(&str, &str)] = &[
 ];
 /// Unit tests that mount, or make what only root can make.
 const UNITS: &[(&str, &str)] = &[
+    ("corten-agent", "all_in_a_volume_is_given_and_nothing_behind_a_link"),
     ("corten-agent", "memory_and_sub_paths_are_mounted_and_unmounted"),
     ("corten-agent", "nothing_is_deleted_through_a_mount_or_a_link"),
     ("corten-agent", "what_was_opened_stays_bound"),

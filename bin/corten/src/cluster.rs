@@ -131,7 +131,7 @@ impl Cluster {
         let serving = corten_agent::serve::serve(node, pki.kubelet_tls()?, agent.lookup(), clock, tasks.cancelled());
         tasks.spawn("node-server", serving);
         let (own, cancel) = (Arc::clone(&agent), tasks.cancelled());
-        tasks.spawn("agent", async move { own.run(cancel).await });
+        tasks.spawn("agent", async move { Box::pin(own.run(cancel)).await });
         Ok(Self { store, agent, tasks })
     }
 

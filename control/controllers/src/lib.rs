@@ -5,9 +5,9 @@
 
 mod account_secrets;
 mod amounts;
+mod attachments;
 mod bootstrap_tokens;
 mod certificate_requests;
-mod changes;
 mod claims;
 mod cluster_roles;
 mod context;
@@ -103,6 +103,7 @@ const CONTROLLERS: &[(&str, Controller)] = &[
     ("persistentvolume", |cx| persistent_volumes::run(cx).boxed()),
     ("local-path", |cx| local_path::run(cx).boxed()),
     ("ephemeral-volume", |cx| ephemeral_volumes::run(cx).boxed()),
+    ("attachdetach", |cx| attachments::run(cx).boxed()),
     ("volume-expand", |cx| volume_expansion::run(cx).boxed()),
     ("bootstrap-token-cleaner", |cx| bootstrap_tokens::run(cx).boxed()),
     ("horizontal-pod-autoscaler", |cx| horizontal_pod_autoscaler::run(cx).boxed()),

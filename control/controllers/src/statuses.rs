@@ -26,23 +26,40 @@ where
     if before == after {
         return Ok(());
     }
-    let api: Api<K> = Api::namespaced(cx.client.clone(), &object.namespace().unwrap_or_default());
-    let metadata = json!({"uid": object.uid(), "resourceVersion": object.resource_version()});
-    let patch = Patch::Merge(json!({"metadata": metadata, "status": patch(before, after)?}));
-    let patched = api.patch_status(&object.name_any(), &PatchParams::default(), &patch).await;
-    or_gone(patched)?.iter().for_each(|object| writes.note(cache, object));
+    store(cx, object, before, after, cache, writes).await?;
     Ok(())
 }
 
-/// What is to be merged: the new status, and null for the fields that are no more.
-fn patch<S: Serialize>(before: &S, after: &S) -> Result<Value, serde_json::Error> {
-    let mut patch = serde_json::to_value(after)?;
-    for field in serde_json::to_value(before)?.as_object().into_iter().flat_map(|fields| fields.keys()) {
-        if patch.get(field).is_none() {
-            patch[field] = Value::Null;
-        }
+/// The same whether or not it differs; returns the object as it was written, if it is still there.
+pub(crate) async fn store<K, S>(
+    cx: &Context,
+    object: &K,
+    before: &S,
+    after: &S,
+    cache: &Informer<K>,
+    writes: &mut Writes,
+) -> Result<Option<K>, Error>
+where
+    K: Kind + Resource<Scope = NamespaceResourceScope>,
+    S: Serialize + Sync,
+{
+    let api: Api<K> = Api::namespaced(cx.client.clone(), &object.namespace().unwrap_or_default());
+    let metadata = json!({"uid": object.uid(), "resourceVersion": object.resource_version()});
+    let status = replacing(&serde_json::to_value(before)?, serde_json::to_value(after)?);
+    let patch = Patch::Merge(json!({"metadata": metadata, "status": status}));
+    let patched = or_gone(api.patch_status(&object.name_any(), &PatchParams::default(), &patch).await)?;
+    patched.iter().for_each(|object| writes.note(cache, object));
+    Ok(patched)
+}
+
+/// A merge patch that makes `after` of `before`: what is no more becomes null, at any depth.
+fn replacing(before: &Value, after: Value) -> Value {
+    let (Value::Object(before), Value::Object(mut patch)) = (before, after.clone()) else { return after };
+    for (field, old) in before {
+        let new = patch.remove(field).map_or(Value::Null, |new| replacing(old, new));
+        patch.insert(field.clone(), new);
     }
-    Ok(patch)
+    Value::Object(patch)
 }
 
 #[cfg(test)]
@@ -51,7 +68,9 @@ mod tests {
 
     #[test]
     fn what_is_no_more_is_removed() {
-        let patched = patch(&json!({"a": 1, "b": 2}), &json!({"a": 3, "c": 4})).expect("a patch");
-        assert_eq!(patched, json!({"a": 3, "b": null, "c": 4}));
+        let before = json!({"a": 1, "b": {"c": [1], "d": 2}, "e": {"f": 1}});
+        let after = json!({"b": {"c": [1, 2]}, "e": 3, "g": {}});
+        let patch = json!({"a": null, "b": {"c": [1, 2], "d": null}, "e": 3, "g": {}});
+        assert_eq!(replacing(&before, after), patch);
     }
 }

@@ -53,6 +53,21 @@ fn replication_controllers() {
     check("ReplicaSets and ReplicationControllers");
 }
 
+#[test]
+fn jobs() {
+    check("Jobs");
+}
+
+#[test]
+fn cron_jobs() {
+    check("CronJobs");
+}
+
+#[test]
+fn disruption_budgets() {
+    check("Disruption budgets");
+}
+
 /// A part of the page.
 #[derive(Debug, Default)]
 struct Section {

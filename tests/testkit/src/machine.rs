@@ -82,7 +82,7 @@ impl Machine {
         let agent = Agent::new(self.config());
         let (running, cancel) = (Arc::clone(&agent), CancellationToken::new());
         let own = cancel.clone();
-        let task = tokio::spawn(async move { running.run(own).await });
+        let task = tokio::spawn(async move { Box::pin(running.run(own)).await });
         *self.agent.lock().unwrap_or_else(PoisonError::into_inner) = Some((cancel.drop_guard(), task));
         agent
     }

@@ -9,12 +9,11 @@ mod tests;
 
 use corten_api::api::batch::v1::{CronJob, Job};
 use corten_client::{Informer, Key, Next, Writes, reference};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
-use serde_json::json;
 
 use crate::context::{Context, Error, or_gone};
-use crate::{changes, owners};
+use crate::{owners, statuses};
 use plan::{Event, Plan, plan, with_started};
 
 pub(crate) async fn run(cx: Context) {
@@ -93,16 +92,8 @@ async fn carry_out(
             status = with_started(status, &job, *at);
         }
     }
-    if cron.status.as_ref() != Some(&status) {
-        let api: Api<CronJob> = Api::namespaced(cx.client.clone(), &cron.namespace().unwrap_or_default());
-        let before = serde_json::to_value(cron.status.clone().unwrap_or_default())?;
-        let status = changes::replacing(&before, serde_json::to_value(&status)?);
-        let metadata = json!({"uid": cron.uid(), "resourceVersion": cron.resource_version()});
-        let patch = Patch::Merge(json!({"metadata": metadata, "status": status}));
-        let patched = api.patch_status(&cron.name_any(), &PatchParams::default(), &patch).await;
-        or_gone(patched)?.iter().for_each(|cron| writes.note(crons, cron));
-    }
-    Ok(())
+    let before = cron.status.clone().unwrap_or_default();
+    statuses::write(cx, cron, &before, &status, crons, writes).await
 }
 
 fn tell(cx: &Context, cron: &CronJob, event: &Event) {

@@ -14,12 +14,10 @@ use corten_api::api::core::v1::Pod;
 use corten_api::api::policy::v1::PodDisruptionBudget;
 use corten_api::selector::Labels;
 use corten_client::{Informer, Key, Next, Queue, Writes, reference};
-use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt};
-use serde_json::json;
+use kube::ResourceExt;
 
-use crate::changes;
-use crate::context::{Context, Error, or_gone};
+use crate::context::{Context, Error};
+use crate::statuses;
 use plan::{Plan, plan};
 use scales::Scales;
 
@@ -82,14 +80,9 @@ async fn sync(
     }
     let mut writes = Writes::default();
     if let Some(status) = status {
-        let api: Api<PodDisruptionBudget> = Api::namespaced(cx.client.clone(), &key.namespace);
-        let before = serde_json::to_value(budget.status.clone().unwrap_or_default())?;
-        let status = changes::replacing(&before, serde_json::to_value(&status)?);
-        // Evictions write to it too: only over what was looked at.
-        let metadata = json!({"uid": budget.uid(), "resourceVersion": budget.resource_version()});
-        let patch = Patch::Merge(json!({"metadata": metadata, "status": status}));
-        let patched = or_gone(api.patch_status(&key.name, &PatchParams::default(), &patch).await)?;
-        patched.iter().for_each(|own| writes.note(&budgets, own));
+        // Evictions write to it too: the write is one over what was looked at.
+        let before = budget.status.clone().unwrap_or_default();
+        statuses::store(&cx, &*budget, &before, &status, &budgets, &mut writes).await?;
     }
     writes.settle().await;
     Ok(again.map_or(Next::Wait, Next::After))

@@ -11,6 +11,7 @@ use corten_api::meta::{Condition, Time};
 use corten_base::Timestamp;
 use kube::ResourceExt;
 
+use crate::amounts;
 use crate::pods::is_ready;
 
 /// So long an evicted pod is taken for gone although it is still there.
@@ -95,29 +96,14 @@ fn expected(budget: &PodDisruptionBudget, pods: &[Arc<Pod>], scale: Result<i32, 
     match (&spec.max_unavailable, &spec.min_available) {
         (Some(most), _) => {
             let scale = scale?;
-            Ok((scale, (scale - amount(most, scale)?).max(0)))
+            Ok((scale, (scale - amounts::of(scale, Some(most), true)).max(0)))
         }
         (None, Some(IntOrString::Int(least))) => Ok((i32::try_from(pods.len()).unwrap_or(i32::MAX), *least)),
         (None, Some(least)) => {
             let scale = scale?;
-            Ok((scale, amount(least, scale)?))
+            Ok((scale, amounts::of(scale, Some(least), true)))
         }
         (None, None) => Ok((0, 0)),
-    }
-}
-
-/// A number, or a share of the whole, rounded up.
-fn amount(value: &IntOrString, whole: i32) -> Result<i32, String> {
-    match value {
-        IntOrString::Int(number) => Ok(*number),
-        IntOrString::String(text) => {
-            let percent = text.strip_suffix('%').and_then(|number| number.parse::<i64>().ok());
-            let percent = percent.ok_or_else(|| {
-                format!("invalid value for IntOrString: invalid type: string is not a percentage: {text:?}")
-            })?;
-            let share = percent.saturating_mul(i64::from(whole)).saturating_add(99).div_euclid(100);
-            Ok(i32::try_from(share).unwrap_or(i32::MAX))
-        }
     }
 }
 

@@ -20,19 +20,19 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use corten_api::api::batch::v1::{Job, JobStatus};
+use corten_api::api::batch::v1::Job;
 use corten_api::api::core::v1::Pod;
 use corten_api::selector::Labels;
 use corten_client::{Informer, Key, Next, Queue, Writes, reference};
 use futures::future::join_all;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::claims::{self, Claims};
-use crate::context::{Context, Error, or_gone};
+use crate::context::{Context, Error, namespace_ends, or_gone};
 use crate::pods::is_active;
-use crate::{changes, owners};
+use crate::{own_pods, owners, statuses};
 use backoff::Backoff;
 pub(crate) use conditions::{COMPLETE, finished};
 use members::{FINALIZER, is_foreign, is_held};
@@ -151,9 +151,8 @@ async fn act(
 ) -> Result<Option<Duration>, Error> {
     let own = claim(cx, job, &caches.pods, writes).await?;
     let mut plan = plan(job, &own, memory.as_ref().map(|memory| &memory.backoff), cx.config.clock.now());
-    let doer = Doer { cx, job, api: Api::namespaced(cx.client.clone(), &key.namespace), pods: &caches.pods };
-    doer.delete(&plan, writes).await?;
-    let (missing, failure) = doer.create(&plan, writes).await;
+    own_pods::delete(cx, job, &plan.delete, &caches.pods, writes).await?;
+    let (missing, failure) = create(cx, job, &plan, &caches.pods, writes).await;
     if let Some(status) = plan.status.as_mut().filter(|_| missing > 0) {
         status.active = status.active.map(|active| active - count(missing)).filter(|active| *active > 0);
     }
@@ -163,13 +162,15 @@ async fn act(
         version: memory.map_or(0, |memory| memory.version),
     };
     if let Some(status) = plan.status.as_ref().filter(|status| job.status.as_ref() != Some(*status)) {
-        let Some(written) = store(cx, job, status).await? else { return Ok(None) };
-        writes.note(&caches.jobs, &written);
+        let before = job.status.clone().unwrap_or_default();
+        let written = statuses::store(cx, job, &before, status, &caches.jobs, writes).await?;
+        let Some(written) = written else { return Ok(None) };
         memory.version = version(&written);
     }
     caches.remember(key, Some(memory));
     plan.events.iter().for_each(|event| tell(cx, job, event));
-    let all = join_all(plan.let_go.iter().map(|pod| let_go(&doer.api, pod))).await;
+    let api: Api<Pod> = Api::namespaced(cx.client.clone(), &key.namespace);
+    let all = join_all(plan.let_go.iter().map(|pod| let_go(&api, pod))).await;
     for result in all {
         result?.iter().for_each(|pod| writes.note(&caches.pods, pod));
     }
@@ -186,16 +187,6 @@ async fn claim(cx: &Context, job: &Job, pods: &Informer<Pod>, writes: &mut Write
     claims.own.retain(|pod| is_active(pod) || owners::is_controlled_by(&pod.metadata, &job.metadata));
     claims::settle(cx, job, &claims, &[FINALIZER], pods, writes).await?;
     Ok(claims.own)
-}
-
-/// Writes a status over the one that was looked at.
-async fn store(cx: &Context, job: &Job, status: &JobStatus) -> Result<Option<Job>, Error> {
-    let api: Api<Job> = Api::namespaced(cx.client.clone(), &job.namespace().unwrap_or_default());
-    let before = serde_json::to_value(job.status.clone().unwrap_or_default())?;
-    let status = changes::replacing(&before, serde_json::to_value(status)?);
-    let metadata = json!({"uid": job.uid(), "resourceVersion": job.resource_version()});
-    let patch = Patch::Merge(json!({"metadata": metadata, "status": status}));
-    Ok(or_gone(api.patch_status(&job.name_any(), &PatchParams::default(), &patch).await)?)
 }
 
 fn tell(cx: &Context, job: &Job, event: &Event) {
@@ -217,69 +208,44 @@ fn freedom(pod: &Pod) -> Value {
     json!({"metadata": {"uid": pod.uid(), "$deleteFromPrimitiveList/finalizers": [FINALIZER]}})
 }
 
-/// Makes and deletes pods.
-struct Doer<'a> {
-    cx: &'a Context,
-    job: &'a Job,
-    api: Api<Pod>,
-    pods: &'a Informer<Pod>,
-}
-
-impl Doer<'_> {
-    async fn delete(&self, plan: &Plan, writes: &mut Writes) -> Result<(), Error> {
-        let deletions = plan.delete.iter().map(|pod| async move {
-            let preconditions = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
-            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-            (pod, or_gone(self.api.delete(&pod.name_any(), &params).await))
-        });
-        let mut failure = None;
-        for (pod, result) in join_all(deletions).await {
+/// Makes the pods of the plan; returns how many of them it could not make, and why, if that is a failure.
+async fn create(
+    cx: &Context,
+    job: &Job,
+    plan: &Plan,
+    pods: &Informer<Pod>,
+    writes: &mut Writes,
+) -> (usize, Option<Error>) {
+    let Some(spec) = &job.spec else { return (0, None) };
+    let api: Api<Pod> = Api::namespaced(cx.client.clone(), &job.namespace().unwrap_or_default());
+    let event = |warning, reason: &str, message| Event { warning, reason: reason.to_owned(), message };
+    // One, then twice as many each time: a template that is refused is refused once, not a hundred times.
+    let (mut left, mut batch) = (plan.create.as_slice(), 1);
+    while !left.is_empty() {
+        let (now, rest) = left.split_at(batch.min(left.len()));
+        let new = |identity: &Identity| {
+            let (api, pod) = (api.clone(), template::pod(job, spec, identity));
+            async move { api.create(&PostParams::default(), &pod).await }
+        };
+        let (mut refused, mut failure) = (0, None);
+        for result in join_all(now.iter().map(new)).await {
             match result {
-                Ok(None) => {}
-                Ok(Some(either)) => {
-                    either.map_left(|pod| writes.note(self.pods, &pod));
-                    self.tell(false, "SuccessfulDelete", format!("Deleted pod: {}", pod.name_any()));
+                Ok(pod) => {
+                    writes.note(pods, &pod);
+                    tell(cx, job, &event(false, "SuccessfulCreate", format!("Created pod: {}", pod.name_any())));
                 }
-                Err(error) => {
-                    self.tell(true, "FailedDelete", format!("Error deleting: {error}"));
-                    failure = Some(error);
-                }
+                Err(error) => (refused, failure) = (refused + 1, Some(error)),
             }
         }
-        failure.map_or(Ok(()), |error| Err(error.into()))
-    }
-
-    /// Makes the pods of the plan; returns how many of them it could not make, and why.
-    async fn create(&self, plan: &Plan, writes: &mut Writes) -> (usize, Option<Error>) {
-        let Some(spec) = &self.job.spec else { return (0, None) };
-        // One, then twice as many each time: a template that is refused is refused once, not a hundred times.
-        let (mut left, mut batch) = (plan.create.as_slice(), 1);
-        while !left.is_empty() {
-            let (now, rest) = left.split_at(batch.min(left.len()));
-            let new = |identity: &Identity| {
-                let (api, pod) = (self.api.clone(), template::pod(self.job, spec, identity));
-                async move { api.create(&PostParams::default(), &pod).await }
-            };
-            let (mut refused, mut failure) = (0, None);
-            for result in join_all(now.iter().map(new)).await {
-                match result {
-                    Ok(pod) => {
-                        writes.note(self.pods, &pod);
-                        self.tell(false, "SuccessfulCreate", format!("Created pod: {}", pod.name_any()));
-                    }
-                    Err(error) => (refused, failure) = (refused + 1, Some(error)),
-                }
+        if let Some(error) = failure {
+            // Nothing can be made where all is about to go.
+            let ends = namespace_ends(&error);
+            if !ends {
+                tell(cx, job, &event(true, "FailedCreate", format!("Error creating: {error}")));
             }
-            if let Some(error) = failure {
-                self.tell(true, "FailedCreate", format!("Error creating: {error}"));
-                return (refused + rest.len(), Some(error.into()));
-            }
-            (left, batch) = (rest, batch * 2);
+            return (refused + rest.len(), Some(error.into()).filter(|_| !ends));
         }
-        (0, None)
+        (left, batch) = (rest, batch * 2);
     }
-
-    fn tell(&self, warning: bool, reason: &str, message: String) {
-        tell(self.cx, self.job, &Event { warning, reason: reason.to_owned(), message });
-    }
+    (0, None)
 }

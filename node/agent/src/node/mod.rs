@@ -3,11 +3,13 @@
 pub(crate) mod machine;
 pub(crate) mod object;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use corten_api::api::coordination::v1::{Lease, LeaseSpec};
 use corten_api::api::core::v1::Node;
+use corten_api::k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use corten_api::meta::{MicroTime, ObjectMeta, OwnerReference};
 use corten_base::{Backoff, chain};
 use corten_client::{Informer, Recorder, reference};
@@ -38,6 +40,8 @@ struct View {
     missing: bool,
     /// The control plane has not heard of this node for a while and says so in its conditions.
     doubted: bool,
+    /// What others have written into its capacity and it does not give out yet.
+    extended: BTreeMap<String, Option<Quantity>>,
 }
 
 impl View {
@@ -46,7 +50,7 @@ impl View {
         let range = text.map(|text| parse_range(&text)).transpose();
         let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
         let doubted = conditions.into_iter().flatten().any(|condition| condition.status == "Unknown");
-        Self { range, missing: false, doubted }
+        Self { range, missing: false, doubted, extended: object::extended(node.status.as_ref()) }
     }
 }
 
@@ -167,7 +171,8 @@ impl Keeper {
                 while views.changed().await.is_ok() {
                     let next = views.borrow_and_update();
                     // What the report itself has changed is no reason for another one.
-                    if next.range != view.range || next.missing || next.doubted {
+                    let extended = !next.extended.is_empty() && next.extended != view.extended;
+                    if next.range != view.range || next.missing || next.doubted || extended {
                         return;
                     }
                 }
@@ -186,10 +191,16 @@ impl Keeper {
         let name = &self.config.node_name;
         // Not from the cache: after a while out of reach it does not know what others have said of this node.
         let before = self.api().get_opt(name).await.ok().flatten();
-        let before = before.and_then(|node| node.status?.conditions).unwrap_or_default();
+        let before = before.and_then(|node| node.status);
+        let extended = object::extended(before.as_ref());
+        let before = before.and_then(|status| status.conditions).unwrap_or_default();
         let state = object::State { not_ready: problem, images: &images, now: self.config.clock.now() };
         let status = object::status(&self.config, &self.machine, &before, &state);
-        let change = Patch::Strategic(json!({"status": status}));
+        let mut change = json!({"status": status});
+        for (name, amount) in extended {
+            change["status"]["allocatable"][name] = json!(amount);
+        }
+        let change = Patch::Strategic(change);
         retry("tell the node's status", || async {
             match self.api().patch_status(name, &PatchParams::default(), &change).await {
                 // Somebody deleted the node: it comes back, as with a kubelet that starts again.
@@ -206,7 +217,8 @@ impl Keeper {
 
     /// The node's object, as it changes.
     fn views(&self) -> watch::Receiver<View> {
-        let (sender, receiver) = watch::channel(View { range: Ok(None), missing: false, doubted: false });
+        let (sender, receiver) =
+            watch::channel(View { range: Ok(None), missing: false, doubted: false, extended: BTreeMap::new() });
         let name = self.config.node_name.clone();
         self.nodes.on_change(move |before, after| {
             let own = |node: Option<&Node>| node.filter(|node| node.name_any() == name).map(View::of);

@@ -98,6 +98,23 @@ fn fixed(config: &Config, machine: &Machine) -> NodeStatus {
     }
 }
 
+/// What a node has by itself; anything else in its capacity was written by others: extended resources.
+const OWN: &[&str] = &["cpu", "memory", "ephemeral-storage", "hugepages-1Gi", "hugepages-2Mi", "pods"];
+
+/// How allocatable has to change so that it follows capacity in what others have written there; `None` removes.
+pub(crate) fn extended(status: Option<&NodeStatus>) -> BTreeMap<String, Option<Quantity>> {
+    let of = |amounts: Option<&BTreeMap<String, Quantity>>| {
+        let mut amounts = amounts.cloned().unwrap_or_default();
+        amounts.retain(|name, _| !OWN.contains(&name.as_str()));
+        amounts
+    };
+    let has = of(status.and_then(|status| status.capacity.as_ref()));
+    let gives = of(status.and_then(|status| status.allocatable.as_ref()));
+    let gone = gives.keys().filter(|name| !has.contains_key(*name)).map(|name| (name.clone(), None));
+    let new = has.iter().filter(|(name, amount)| gives.get(*name) != Some(*amount));
+    gone.chain(new.map(|(name, amount)| (name.clone(), Some(amount.clone())))).collect()
+}
+
 /// What a node knows of itself.
 pub(crate) struct State<'a> {
     /// Why it cannot run pods, if it cannot.
@@ -150,4 +167,23 @@ pub(crate) fn status(config: &Config, machine: &Machine, before: &[NodeCondition
 /// API times have no fractions.
 fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn allocatable_follows_what_others_write_into_capacity() {
+        let status: NodeStatus = serde_json::from_value(serde_json::json!({
+            "capacity": {"cpu": "4", "example.com/new": "5", "example.com/same": "1"},
+            "allocatable": {"cpu": "3", "example.com/same": "1", "example.com/old": "2"},
+        }))
+        .expect("a status");
+        let changes: Vec<_> =
+            extended(Some(&status)).into_iter().map(|(name, amount)| (name, amount.map(|own| own.0))).collect();
+        let wanted = [("example.com/new", Some("5")), ("example.com/old", None)];
+        assert_eq!(changes, wanted.map(|(name, amount)| (name.to_owned(), amount.map(str::to_owned))));
+        assert!(extended(None).is_empty());
+    }
 }

@@ -30,7 +30,8 @@ async fn a_node_that_was_out_of_reach_is_back_in_seconds() -> Result<()> {
     machine.wire.cut();
     cluster.advance(seconds(70)).await;
     let away = node(&cluster).await?;
-    assert_eq!((ready(&away).as_str(), taints(&away)), ("Unknown", 2));
+    // Where all nodes are out of reach, it is the network: nothing is placed there, and nothing is evicted.
+    assert_eq!((ready(&away).as_str(), taints(&away)), ("Unknown", 1));
     assert_eq!(condition(&get(&cluster).await?, "Ready"), "False");
     machine.wire.mend();
     cluster.advance(seconds(10)).await;
@@ -98,5 +99,24 @@ async fn an_idle_agent_writes_nothing_but_its_lease() -> Result<()> {
         line != "PATCH /api/v1/nodes/node-1/status" && !line.ends_with("/serviceaccounts/default/token")
     });
     assert!(writes.is_empty(), "{writes:?}");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_that_somebody_gave_a_node_is_given_out_and_taken_back() -> Result<()> {
+    let (cluster, _machine) = one_machine().await?;
+    let api: Api<Node> = Api::all(cluster.client());
+    for amount in [Some("5"), Some("6"), None] {
+        let patch = serde_json::json!({"status": {"capacity": {"example.com/device": amount}}});
+        api.patch_status("node-1", &kube::api::PatchParams::default(), &kube::api::Patch::Merge(patch)).await?;
+        cluster
+            .eventually("it is told", async || {
+                let status = node(&cluster).await?.status.unwrap_or_default();
+                let gives = status.allocatable.unwrap_or_default().get("example.com/device").map(|own| own.0.clone());
+                ensure!(gives.as_deref() == amount, "{gives:?}");
+                Ok(())
+            })
+            .await?;
+    }
     Ok(())
 }

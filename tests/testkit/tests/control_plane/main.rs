@@ -1,5 +1,6 @@
 //! The control plane as a whole, on hollow nodes: what deployments, namespaces, nodes and owners promise.
 
+mod autoscaling;
 mod certificates;
 mod cron_jobs;
 mod disruption;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use corten_api::api::apps::v1::{ControllerRevision, DaemonSet, StatefulSet};
+use corten_api::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use corten_api::api::core::v1::{Node, PersistentVolumeClaim, Pod, ReplicationController, ResourceQuota};
 use corten_testkit::Cluster;
 use futures::StreamExt;
@@ -215,7 +215,20 @@ async fn a_daemon_runs_on_every_node_that_fits() -> Result<()> {
             Ok(())
         })
         .await?;
-    assert_eq!(cluster.list::<ControllerRevision>("default").await?.len(), 2);
+    let mut revisions = cluster.list::<ControllerRevision>("default").await?;
+    revisions.sort_by_key(|revision| revision.revision);
+    assert_eq!(revisions.len(), 2);
+    // To the byte what Go makes of the template: clients compare it with their own.
+    let kept = revisions[0].data.clone().map(|data| data.0.to_string()).unwrap_or_default();
+    let wanted = concat!(
+        r#"{"spec":{"template":{"$patch":"replace","metadata":{"labels":{"app":"x"}},"spec":{"affinity":{"nodeAffinity":"#,
+        r#"{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{"matchExpressions":"#,
+        r#"[{"key":"idle","operator":"DoesNotExist"}]}]}}},"containers":[{"image":"agent:1","imagePullPolicy":"#,
+        r#""IfNotPresent","name":"c","resources":{},"terminationMessagePath":"/dev/termination-log","#,
+        r#""terminationMessagePolicy":"File"}],"dnsPolicy":"ClusterFirst","restartPolicy":"Always","schedulerName":"#,
+        r#""default-scheduler","securityContext":{},"terminationGracePeriodSeconds":30}}}}"#
+    );
+    assert_eq!(kept, wanted);
     // A failed pod is replaced.
     let first = cluster.list::<Pod>("default").await?[0].name_any();
     let failed = Patch::Merge(json!({"status": {"phase": "Failed"}}));
@@ -281,4 +294,47 @@ async fn a_replication_controller_adopts_releases_and_says_when_it_cannot() -> R
     fails(true).await?;
     cluster.patch::<ReplicationController>("default", "rc", json!({"spec": {"replicas": 2}})).await?;
     fails(false).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_as_it_should_be_is_left_alone() -> Result<()> {
+    let cluster = Cluster::in_process(2).await?;
+    let labelled = |app: &str| {
+        let mut template = template("x:1");
+        template["metadata"]["labels"] = json!({"app": app});
+        json!({"metadata": {"name": app}, "spec": {
+            "selector": {"matchLabels": {"app": app}}, "minReadySeconds": 5, "template": template}})
+    };
+    cluster.create::<StatefulSet>("default", labelled("one")).await?;
+    cluster.create::<DaemonSet>("default", labelled("two")).await?;
+    cluster.create::<Deployment>("default", labelled("three")).await?;
+    let mut plain = labelled("four");
+    plain["spec"]["selector"] = json!({"app": "four"});
+    cluster.create::<ReplicationController>("default", plain).await?;
+    let versions = async || -> Result<Vec<(String, Option<String>)>> {
+        let mut all = Vec::new();
+        let mut note = |name: String, version| all.push((name, version));
+        let pods = cluster.list::<Pod>("default").await?;
+        pods.iter().for_each(|own| note(own.name_any(), own.resource_version()));
+        let sets = cluster.list::<StatefulSet>("default").await?;
+        sets.iter().for_each(|own| note(own.name_any(), own.resource_version()));
+        let sets = cluster.list::<DaemonSet>("default").await?;
+        sets.iter().for_each(|own| note(own.name_any(), own.resource_version()));
+        let deployments = cluster.list::<Deployment>("default").await?;
+        deployments.iter().for_each(|own| note(own.name_any(), own.resource_version()));
+        let sets = cluster.list::<ReplicaSet>("default").await?;
+        sets.iter().for_each(|own| note(own.name_any(), own.resource_version()));
+        let controllers = cluster.list::<ReplicationController>("default").await?;
+        controllers.iter().for_each(|own| note(own.name_any(), own.resource_version()));
+        let revisions = cluster.list::<ControllerRevision>("default").await?;
+        revisions.iter().for_each(|own| note(own.name_any(), own.resource_version()));
+        Ok(all)
+    };
+    cluster.advance(Duration::from_secs(60)).await;
+    let before = versions().await?;
+    // Five pods, five owners, two revisions.
+    assert_eq!(before.len(), 12, "{before:?}");
+    cluster.advance(Duration::from_secs(1200)).await;
+    assert_eq!(versions().await?, before);
+    Ok(())
 }

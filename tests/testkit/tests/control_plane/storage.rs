@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use corten_api::api::core::v1::{Event, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
-use corten_api::api::storage::v1::StorageClass;
+use corten_api::api::storage::v1::{StorageClass, VolumeAttachment};
 use corten_testkit::Cluster;
 use kube::Api;
 use kube::api::Patch;
@@ -254,5 +254,78 @@ async fn claims_that_wait_cost_nothing() -> Result<()> {
     cluster.advance(Duration::from_secs(600)).await;
     let after = version().await?;
     ensure!(before == after, "{before} became {after}");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_scheduler_says_where_a_claim_gets_its_folder() -> Result<()> {
+    let cluster = Cluster::in_process(3).await?;
+    cluster.create::<PersistentVolumeClaim>("default", claim("data")).await?;
+    let user = |name: &str| {
+        let volume = json!({"name": "v", "persistentVolumeClaim": {"claimName": "data"}});
+        json!({"metadata": {"name": name},
+            "spec": {"containers": [{"name": "c", "image": "web:1"}], "volumes": [volume]}})
+    };
+    let placed = async |name: &str| {
+        cluster
+            .eventually("the pod has a node", async || {
+                let pod = cluster.api::<Pod>("default").get(name).await?;
+                pod.spec.and_then(|spec| spec.node_name).context("it has none")
+            })
+            .await
+    };
+    cluster.create::<Pod>("default", user("first")).await?;
+    let node = placed("first").await?;
+    let claim = claim_is(&cluster, "default", "data", "Bound").await?;
+    ensure!(claim.metadata.annotations.unwrap_or_default()["volume.kubernetes.io/selected-node"] == node);
+    // Whoever uses it later goes where it is.
+    for name in ["second", "third"] {
+        cluster.create::<Pod>("default", user(name)).await?;
+        ensure!(placed(name).await? == node);
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn volumes_of_drivers_are_attached_to_one_node_after_the_other() -> Result<()> {
+    let cluster = Cluster::in_process(2).await?;
+    let mut disk = volume("disk", "1Gi");
+    disk["spec"]["hostPath"] = Value::Null;
+    disk["spec"]["csi"] = json!({"driver": "disks.example.com", "volumeHandle": "d-1"});
+    make_volume(&cluster, disk).await?;
+    cluster.create::<PersistentVolumeClaim>("default", claim_of("data", "by-hand")).await?;
+    claim_is(&cluster, "default", "data", "Bound").await?;
+    let user = |name: &str, node: &str| {
+        let volume = json!({"name": "v", "persistentVolumeClaim": {"claimName": "data"}});
+        json!({"metadata": {"name": name},
+            "spec": {"nodeName": node, "containers": [{"name": "c", "image": "web:1"}], "volumes": [volume]}})
+    };
+    let attachments: Api<VolumeAttachment> = Api::all(cluster.client());
+    let attached_to = async |expected: &str| {
+        cluster
+            .eventually(&format!("attached to {expected}"), async || {
+                let all = attachments.list(&Default::default()).await?.items;
+                let nodes: Vec<&str> = all.iter().map(|own| own.spec.node_name.as_str()).collect();
+                ensure!(nodes.join(",") == expected, "{nodes:?}");
+                Ok(all.into_iter().next().and_then(|own| own.metadata.name).unwrap_or_default())
+            })
+            .await
+    };
+    cluster.create::<Pod>("default", user("one", "node-1")).await?;
+    let name = attached_to("node-1").await?;
+    attachments.patch_status(&name, &Default::default(), &Patch::Merge(json!({"status": {"attached": true}}))).await?;
+    cluster
+        .eventually("the node's status says so", async || {
+            let node = Api::<Node>::all(cluster.client()).get("node-1").await?;
+            let volumes = node.status.unwrap_or_default().volumes_attached.unwrap_or_default();
+            ensure!(volumes.iter().any(|own| own.name == "kubernetes.io/csi/disks.example.com^d-1"), "{volumes:?}");
+            Ok(())
+        })
+        .await?;
+    cluster.create::<Pod>("default", user("two", "node-2")).await?;
+    let message = told(&cluster, "two", "FailedAttachVolume").await?;
+    ensure!(message.starts_with("Multi-Attach error for volume \"disk\""), "{message}");
+    cluster.api::<Pod>("default").delete("one", &Default::default()).await?;
+    attached_to("node-2").await?;
     Ok(())
 }
