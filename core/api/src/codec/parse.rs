@@ -163,6 +163,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_number_that_is_read_and_written_stays_what_it_is() {
+        for text in ["9.274074370956741e27", "0.1", "-0.0", "1.5e300", "18446744073709551615"] {
+            let (value, _) = json(text.as_bytes()).expect("a number");
+            let written = value.to_string();
+            let (again, _) = json(written.as_bytes()).expect("a number");
+            assert_eq!(again, value, "{text}");
+        }
+        let (value, _) = json(b"9274074370956740743709551615").expect("a number");
+        assert_eq!(json(value.to_string().as_bytes()).expect("a number").0, value);
+    }
+
+    #[test]
     fn duplicate_keys_are_found_wherever_they_are() {
         let (value, findings) = json(br#"{"a": 1, "b": [{"c": 1}, {"c": 1, "c": 2}], "a": 3}"#).expect("parses");
         assert_eq!(value, json!({"a": 3, "b": [{"c": 1}, {"c": 2}]}));
