@@ -129,7 +129,7 @@ fn plan(view: &View) -> Plan {
     for own in view.attachments.iter().filter(|own| own.node == view.node) {
         let id = format!("{}^{}", own.driver, own.handle);
         let ours = own.name == name_of(&own.handle, &own.driver, &own.node);
-        if own.attached && !own.leaving {
+        if own.attached && !own.leaving && !own.handle.is_empty() {
             plan.attached.push(id.clone());
         }
         let used = view.there && view.in_use.contains(&id);

@@ -78,21 +78,23 @@ impl Scaler {
         let scale = match scale {
             Ok(scale) => scale,
             Err(why) => {
-                self.warn(cx, &autoscaler, "FailedGetScale", &why);
                 let mut conditions = Conditions::of(&autoscaler, now);
                 let message = format!("the HPA controller was unable to get the target's current scale: {why}");
                 conditions.set("AbleToScale", false, "FailedGetScale", message);
-                return self.tell(cx, &autoscaler, with(&autoscaler, conditions)).await;
+                let status = with(&autoscaler, conditions);
+                self.warn(cx, &autoscaler, &status, &[("FailedGetScale", why)]);
+                return self.tell(cx, &autoscaler, status).await;
             }
         };
         let readings = if needs_metrics(&autoscaler, scale.wanted) {
             match self.read(cx, &autoscaler, &scale).await {
                 Ok(readings) => readings,
                 Err(Failure { reason, message }) => {
-                    self.warn(cx, &autoscaler, reason, &message);
                     let mut conditions = Conditions::of(&autoscaler, now);
-                    conditions.set("ScalingActive", false, "InvalidSelector", message);
-                    return self.tell(cx, &autoscaler, with(&autoscaler, conditions)).await;
+                    conditions.set("ScalingActive", false, "InvalidSelector", message.clone());
+                    let status = with(&autoscaler, conditions);
+                    self.warn(cx, &autoscaler, &status, &[(reason, message)]);
+                    return self.tell(cx, &autoscaler, status).await;
                 }
             }
         } else {
@@ -102,9 +104,7 @@ impl Scaler {
             let mut histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
             plan::plan(&autoscaler, scale.wanted, &readings, histories.entry(key.clone()).or_default(), now)
         };
-        for (reason, message) in &plan.trouble {
-            self.warn(cx, &autoscaler, reason, message);
-        }
+        self.warn(cx, &autoscaler, &plan.status, &plan.trouble);
         self.scale(cx, key, &autoscaler, &scale, &mut plan).await;
         self.tell(cx, &autoscaler, plan.status).await
     }
@@ -168,8 +168,7 @@ impl Scaler {
                 cx.recorder.normal(&cx.config.clock, reference(autoscaler), "SuccessfulRescale", message);
             }
             Err(why) => {
-                let message = format!("New size: {replicas}; reason: {reason}; error: {why}");
-                self.warn(cx, autoscaler, "FailedRescale", &message);
+                let trouble = format!("New size: {replicas}; reason: {reason}; error: {why}");
                 let mut conditions = Conditions::of(autoscaler, now);
                 let message = format!("the HPA controller was unable to update the target scale: {why}");
                 conditions.set("AbleToScale", false, "FailedUpdateScale", message);
@@ -178,12 +177,26 @@ impl Scaler {
                     current_replicas: Some(scale.wanted),
                     ..with(autoscaler, conditions)
                 };
+                self.warn(cx, autoscaler, &plan.status, &[("FailedRescale", trouble)]);
             }
         }
     }
 
-    fn warn(&self, cx: &Context, autoscaler: &HorizontalPodAutoscaler, reason: &str, message: &str) {
-        cx.recorder.warning(&cx.config.clock, reference(autoscaler), reason, message);
+    /// Tells of trouble when it comes, not every time that it is still there.
+    fn warn(
+        &self,
+        cx: &Context,
+        autoscaler: &HorizontalPodAutoscaler,
+        status: &HorizontalPodAutoscalerStatus,
+        trouble: &[(&'static str, String)],
+    ) {
+        let before = autoscaler.status.as_ref().and_then(|status| status.conditions.as_ref());
+        if before == status.conditions.as_ref() {
+            return;
+        }
+        for (reason, message) in trouble {
+            cx.recorder.warning(&cx.config.clock, reference(autoscaler), reason, message);
+        }
     }
 
     /// Writes the status if it is another one.
