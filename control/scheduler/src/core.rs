@@ -156,7 +156,12 @@ impl Core {
         }
     }
 
-    /// Something about claims, volumes or classes has changed.
+    /// A claim has changed.
+    pub(crate) fn claim_changed(&mut self, key: &Key, now: Timestamp) {
+        self.queue.changed(&Change::Claim(key), &self.cache, now);
+    }
+
+    /// Something about volumes, classes or limits of drivers has changed.
     pub(crate) fn storage_changed(&mut self, now: Timestamp) {
         self.queue.changed(&Change::Storage, &self.cache, now);
     }

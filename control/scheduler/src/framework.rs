@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use corten_client::Key;
+
 use crate::cache::Cache;
 use crate::config::Profile;
 use crate::model::{NodeFacts, NodeInfo, PodInfo, Wants};
@@ -117,7 +119,9 @@ pub(crate) enum Change<'a> {
     PodCame(&'a PodInfo),
     /// A pod left its node, is about to, asks for less, or had other labels.
     PodGone(&'a PodInfo),
-    /// Claims, volumes, classes, limits of drivers.
+    /// A claim.
+    Claim(&'a Key),
+    /// Volumes, classes, limits of drivers.
     Storage,
     /// Labels of namespaces.
     Namespaces,
@@ -130,6 +134,17 @@ impl<'a> Change<'a> {
             Self::NodeCame(new) => Some((None, new)),
             Self::NodeChanged { old, new } => Some((Some(old), new)),
             _ => None,
+        }
+    }
+
+    /// Whether this is about storage that the pod may use: its own claims, or anything that is not a claim.
+    pub(crate) fn is_storage_of(&self, pod: &PodInfo) -> bool {
+        match self {
+            Self::Storage => true,
+            Self::Claim(key) => {
+                key.namespace == pod.key.namespace && pod.claims.iter().any(|claim| claim.name == key.name)
+            }
+            _ => false,
         }
     }
 

@@ -58,12 +58,13 @@ impl Plugin for NodeVolumeLimits {
     }
 
     fn heeds(&self, change: &Change<'_>) -> bool {
-        matches!(change, Change::Storage | Change::NodeCame(_) | Change::PodGone(_))
+        matches!(change, Change::Storage | Change::Claim(_) | Change::NodeCame(_) | Change::PodGone(_))
     }
 
-    fn helps(&self, _pod: &PodInfo, change: &Change<'_>, _cache: &Cache) -> bool {
+    fn helps(&self, pod: &PodInfo, change: &Change<'_>, _cache: &Cache) -> bool {
         match change {
-            Change::Storage | Change::NodeCame(_) => true,
+            Change::Storage | Change::Claim(_) => change.is_storage_of(pod),
+            Change::NodeCame(_) => true,
             Change::PodGone(gone) => !gone.claims.is_empty(),
             _ => false,
         }

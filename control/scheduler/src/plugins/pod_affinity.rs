@@ -179,7 +179,7 @@ impl Plugin for InterPodAffinity {
     }
 
     fn heeds(&self, change: &Change<'_>) -> bool {
-        !matches!(change, Change::Storage | Change::NodeGone(_))
+        !matches!(change, Change::Storage | Change::Claim(_) | Change::NodeGone(_))
     }
 
     fn helps(&self, pod: &PodInfo, change: &Change<'_>, cache: &Cache) -> bool {
@@ -197,7 +197,7 @@ impl Plugin for InterPodAffinity {
             Change::NodeCame(node) => near.iter().all(|term| node.labels.get(term.topology).is_some()),
             Change::NodeChanged { old, new } => old.labels != new.labels,
             Change::Namespaces => true,
-            Change::NodeGone(_) | Change::Storage => false,
+            Change::NodeGone(_) | Change::Storage | Change::Claim(_) => false,
         }
     }
 }

@@ -263,7 +263,7 @@ impl Plugin for PodTopologySpread {
     }
 
     fn heeds(&self, change: &Change<'_>) -> bool {
-        !matches!(change, Change::Storage | Change::Namespaces)
+        !matches!(change, Change::Storage | Change::Claim(_) | Change::Namespaces)
     }
 
     fn helps(&self, pod: &PodInfo, change: &Change<'_>, _cache: &Cache) -> bool {
@@ -280,7 +280,7 @@ impl Plugin for PodTopologySpread {
                 strict.any(|own| old.labels.get(own.topology) != new.labels.get(own.topology))
                     || old.taints != new.taints
             }
-            Change::Storage | Change::Namespaces => false,
+            Change::Storage | Change::Claim(_) | Change::Namespaces => false,
         }
     }
 }

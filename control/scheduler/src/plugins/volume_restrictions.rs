@@ -49,12 +49,12 @@ impl Plugin for VolumeRestrictions {
     }
 
     fn heeds(&self, change: &Change<'_>) -> bool {
-        matches!(change, Change::Storage | Change::PodGone(_))
+        matches!(change, Change::Claim(_) | Change::PodGone(_))
     }
 
     fn helps(&self, pod: &PodInfo, change: &Change<'_>, _cache: &Cache) -> bool {
         match change {
-            Change::Storage => true,
+            Change::Claim(_) => change.is_storage_of(pod),
             Change::PodGone(gone) => {
                 gone.namespace == pod.namespace
                     && gone.claims.iter().any(|claim| pod.claims.iter().any(|own| own.name == claim.name))

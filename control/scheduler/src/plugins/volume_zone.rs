@@ -47,10 +47,10 @@ impl Plugin for VolumeZone {
     }
 
     fn heeds(&self, change: &Change<'_>) -> bool {
-        matches!(change, Change::Storage) || change.node().is_some()
+        matches!(change, Change::Storage | Change::Claim(_)) || change.node().is_some()
     }
 
-    fn helps(&self, _pod: &PodInfo, _change: &Change<'_>, _cache: &Cache) -> bool {
-        true
+    fn helps(&self, pod: &PodInfo, change: &Change<'_>, _cache: &Cache) -> bool {
+        change.is_storage_of(pod) || change.node().is_some()
     }
 }

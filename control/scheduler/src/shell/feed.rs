@@ -154,7 +154,12 @@ impl Feed {
     fn apply_storage(&self, core: &mut Core, id: &Id, now: Timestamp) {
         let storage = &mut core.cache.storage;
         let changed = match id {
-            Id::Claim(key) => storage.set_claim(key.clone(), self.claims.by_key(key).map(|own| ClaimInfo::of(&own))),
+            Id::Claim(key) => {
+                if storage.set_claim(key.clone(), self.claims.by_key(key).map(|own| ClaimInfo::of(&own))) {
+                    core.claim_changed(key, now);
+                }
+                return;
+            }
             Id::Volume(name) => storage.set_volume(name, self.volumes.get("", name).map(|own| VolumeInfo::of(&own))),
             Id::Class(name) => storage.set_class(name, self.classes.get("", name).map(|own| ClassInfo::of(&own))),
             Id::CsiNode(name) => {

@@ -72,7 +72,7 @@ impl World {
     fn claim(&mut self, object: Value) {
         let claim: PersistentVolumeClaim = serde_json::from_value(object).expect("a claim");
         if self.core.cache.storage.set_claim(Key::of(&claim), Some(ClaimInfo::of(&claim))) {
-            self.core.storage_changed(self.now);
+            self.core.claim_changed(&Key::of(&claim), self.now);
         }
     }
 

@@ -138,3 +138,17 @@ fn a_node_takes_as_many_volumes_as_its_driver_allows() {
     let line = world.try_pod(user("two"));
     assert!(line.contains("1 node(s) exceed max volume count"), "{line}");
 }
+
+#[test]
+fn only_its_own_claim_wakes_a_pod() {
+    let mut world = world();
+    world.pod(&pod("waiting", user("data")));
+    assert!(world.decide_all().contains("not found"));
+    world.advance(60);
+    let mut other = claim("wait", json!({}));
+    other["metadata"]["name"] = "other".into();
+    world.claim(other);
+    assert_eq!(world.decide_all(), "");
+    world.claim(claim("wait", json!({})));
+    assert!(world.decide_all().starts_with("waiting -> "));
+}

@@ -187,20 +187,8 @@ impl Keeper {
     }
 
     async fn report(&self, problem: Option<&str>) {
-        let images = self.config.images.list().await.unwrap_or_default();
+        let change = self.status(problem).await;
         let name = &self.config.node_name;
-        // Not from the cache: after a while out of reach it does not know what others have said of this node.
-        let before = self.api().get_opt(name).await.ok().flatten();
-        let before = before.and_then(|node| node.status);
-        let extended = object::extended(before.as_ref());
-        let before = before.and_then(|status| status.conditions).unwrap_or_default();
-        let state = object::State { not_ready: problem, images: &images, now: self.config.clock.now() };
-        let status = object::status(&self.config, &self.machine, &before, &state);
-        let mut change = json!({"status": status});
-        for (name, amount) in extended {
-            change["status"]["allocatable"][name] = json!(amount);
-        }
-        let change = Patch::Strategic(change);
         retry("tell the node's status", || async {
             match self.api().patch_status(name, &PatchParams::default(), &change).await {
                 // Somebody deleted the node: it comes back, as with a kubelet that starts again.
@@ -213,6 +201,22 @@ impl Keeper {
             }
         })
         .await;
+    }
+
+    /// How the status has to change.
+    async fn status(&self, problem: Option<&str>) -> Patch<serde_json::Value> {
+        let images = self.config.images.list().await.unwrap_or_default();
+        // Not from the cache: after a while out of reach it does not know what others have said of this node.
+        let before = self.api().get_opt(&self.config.node_name).await.ok().flatten();
+        let before = before.and_then(|node| node.status);
+        let extended = object::extended(before.as_ref());
+        let before = before.and_then(|status| status.conditions).unwrap_or_default();
+        let state = object::State { not_ready: problem, images: &images, now: self.config.clock.now() };
+        let mut change = json!({"status": object::status(&self.config, &self.machine, &before, &state)});
+        for (name, amount) in extended {
+            change["status"]["allocatable"][name] = json!(amount);
+        }
+        Patch::Strategic(change)
     }
 
     /// The node's object, as it changes.
