@@ -69,8 +69,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let path = format!("/corten/v1/scheduling/namespaces/{namespace}/pods/{pod}");
     let request = http::Request::get(path).body(Vec::new())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let client = control::client(&run_dir);
-    let ask = async { tokio::time::timeout(PATIENCE, client.request::<Value>(request)).await };
+    // The client needs the runtime around it from the start.
+    let ask = async {
+        tokio::time::timeout(PATIENCE, async { control::client(&run_dir).request::<Value>(request).await }).await
+    };
     let document = match runtime.block_on(ask).context("the cluster does not answer in time")? {
         Ok(document) => document,
         Err(kube::Error::Api(status)) if status.code == 404 => {
