@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use corten_api::meta::{ObjectMeta, OwnerReference};
 use corten_client::{Key, Next};
@@ -25,6 +26,8 @@ const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
 /// Owners that are remembered to be gone.
 const MOST_GONE: usize = 500;
+/// When to look again at an object that has just changed.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Objects that are collected at a time, as upstream.
 const WORKERS: usize = 20;
 
@@ -112,7 +115,7 @@ pub(crate) async fn run(cx: Context) {
             Ok(found) => break found,
             Err(error) => {
                 tracing::warn!(%error, "cannot tell what there is to collect; asking again");
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
     };
@@ -252,26 +255,41 @@ async fn collect(cx: Context, graph: Shared, kinds: Kinds, uid: String) -> Resul
     if node.owners.is_empty() || (dangling.is_empty() && (waiting == 0 || solid > 0)) {
         return Ok(Next::Wait);
     }
-    if solid > 0 {
-        let kept: Vec<&OwnerReference> = node.owners.iter().filter(|owner| !dangling.contains(&owner.uid)).collect();
-        let patch = Patch::Merge(json!({"metadata": {"uid": uid, "ownerReferences": kept}}));
-        or_gone(api_of(&cx, &node).patch(&node.name, &PatchParams::default(), &patch).await)?;
+    // The graph hears of each kind by a watch of its own: an owner may seem gone before its dependents seem released.
+    let live = api_of(&cx, &node).get_metadata_opt(&node.name).await?.map(|live| live.metadata);
+    let Some(live) = live.filter(|live| live.uid.as_ref() == Some(&uid)) else { return Ok(Next::Wait) };
+    if live.owner_references.unwrap_or_default() != node.owners {
+        // The change that tells is on its way.
         return Ok(Next::Wait);
     }
+    let version = live.resource_version;
+    let rewritten = async |owners: &[OwnerReference]| {
+        let meta = json!({"uid": uid, "resourceVersion": version, "ownerReferences": owners});
+        let patch = Patch::Merge(json!({"metadata": meta}));
+        again(api_of(&cx, &node).patch(&node.name, &PatchParams::default(), &patch).await)
+    };
+    if solid > 0 {
+        let kept = node.owners.iter().filter(|owner| !dangling.contains(&owner.uid)).cloned();
+        return rewritten(&kept.collect::<Vec<_>>()).await;
+    }
     if waiting > 0 && dependents.iter().any(|(_, dependent)| dependent.waits_for_dependents()) {
-        // They wait for each other in a circle: this one no longer holds up its owners.
         let freed: Vec<OwnerReference> = node.owners.iter().cloned().map(unblocking).collect();
-        let patch = Patch::Merge(json!({"metadata": {"uid": uid, "ownerReferences": freed}}));
-        or_gone(api_of(&cx, &node).patch(&node.name, &PatchParams::default(), &patch).await)?;
+        if freed != node.owners {
+            // They wait for each other in a circle: this one no longer holds up its owners. It goes at the next look.
+            return rewritten(&freed).await;
+        }
     }
     // An owner that waits for its dependents wants them, and theirs, gone before it.
     let params =
         if waiting > 0 && !dependents.is_empty() { DeleteParams::foreground() } else { DeleteParams::background() };
-    let params =
-        DeleteParams { preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }), ..params };
-    match or_gone(api_of(&cx, &node).delete(&node.name, &params).await) {
-        // Another object of this name: the one meant is gone.
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Next::Wait),
+    let preconditions = Some(Preconditions { uid: Some(uid.clone()), resource_version: version.clone() });
+    again(api_of(&cx, &node).delete(&node.name, &DeleteParams { preconditions, ..params }).await)
+}
+
+/// What follows a write that holds only for the object that was looked at.
+fn again<T>(result: Result<T, kube::Error>) -> Result<Next, Error> {
+    match or_gone(result) {
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Next::After(LOOK_AGAIN)),
         result => Ok(result.map(|_| Next::Wait)?),
     }
 }

@@ -177,9 +177,9 @@ async fn controlled(client: Client) -> Result<()> {
     secrets.delete("kept", &DeleteParams::default()).await?;
     await_condition(secrets.clone(), "kept", there).await?;
     task.abort();
+    let uid = secrets.get("kept").await?.uid().context("no uid")?;
     // Its owner gone, the garbage collector takes it.
     maps.delete("kept", &DeleteParams::default()).await?;
-    let uid = secrets.get("kept").await?.uid().context("no uid")?;
     await_condition(secrets, "kept", conditions::is_deleted(&uid)).await?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! exec and attach.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
@@ -14,6 +15,9 @@ use crate::serve::{Answer, Node, Query, spdy, text, websocket};
 
 const WEBSOCKET: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 const SPDY: [&str; 1] = ["v4.channel.k8s.io"];
+/// How long nothing is sent over a new WebSocket, while the command starts. kubectl up to 1.32 reads before it has made
+/// its streams, and drops what comes for one that it does not have yet ("Unknown stream id"): we are too quick for it.
+const HEAD_START: Duration = Duration::from_millis(10);
 
 /// Runs a command in a container.
 pub(crate) fn exec(node: &Node, pod: &Arc<PodView>, container: &ContainerView, request: Request<Incoming>) -> Answer {
@@ -83,8 +87,13 @@ where
             Protocol::WebSocket(dialect) => Some(websocket::remote(connection, dialect, wanted).await),
             Protocol::Spdy(_) => spdy::remote(connection, wanted).await,
         };
+        let head_start = match protocol {
+            Protocol::WebSocket(_) => HEAD_START,
+            Protocol::Spdy(_) => Duration::ZERO,
+        };
         if let Some((remote, protocol)) = remote {
-            streams::run(start(id).await, remote, ending).await;
+            let (session, ()) = tokio::join!(start(id), tokio::time::sleep(head_start));
+            streams::run(session, remote, ending).await;
             // The protocol task sends what is queued and says goodbye.
             let _ = protocol.await;
         }

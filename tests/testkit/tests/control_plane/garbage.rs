@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 use corten_api::api::apps::v1::{Deployment, ReplicaSet};
-use corten_api::api::core::v1::{ConfigMap, Pod};
+use corten_api::api::core::v1::{ConfigMap, Pod, Secret};
 use corten_testkit::Cluster;
 use kube::api::{DeleteParams, PropagationPolicy};
 use serde_json::{Value, json};
@@ -99,4 +99,27 @@ async fn an_owner_of_another_namespace_owns_nothing() -> Result<()> {
     let owner: ConfigMap = cluster.create("kube-system", owned("owner", None)).await?;
     cluster.create::<ConfigMap>("default", owned("stranger", Some(&owner))).await?;
     gone(&cluster).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_orphans_survive_their_owner() -> Result<()> {
+    let cluster = Cluster::in_process(0).await?;
+    let owner: Secret = cluster.create("default", json!({"metadata": {"name": "owner"}})).await?;
+    let reference = json!({"apiVersion": "v1", "kind": "Secret", "name": "owner", "uid": owner.metadata.uid});
+    for number in 0..200 {
+        let meta = json!({"name": format!("orphan-{number}"), "ownerReferences": [reference]});
+        cluster.create::<ConfigMap>("default", json!({"metadata": meta})).await?;
+    }
+    let policy = Some(PropagationPolicy::Orphan);
+    let parameters = DeleteParams { propagation_policy: policy, ..DeleteParams::default() };
+    cluster.api::<Secret>("default").delete("owner", &parameters).await?;
+    let look = async || {
+        ensure!(cluster.api::<Secret>("default").get_opt("owner").await?.is_none(), "the owner is still there");
+        Ok(())
+    };
+    cluster.eventually("the owner is gone", look).await?;
+    cluster.advance(std::time::Duration::from_secs(10)).await;
+    let left = cluster.list::<ConfigMap>("default").await?.len();
+    ensure!(left == 201, "{left} of 200 orphans and the authority's map are left");
+    Ok(())
 }
