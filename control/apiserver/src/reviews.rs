@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 
 use corten_api::field::{FieldErrors, Problem};
 use corten_api::names::Names;
-use corten_api::selector::Fields;
+use corten_api::selector::{Fields, Labels};
 use corten_api::status::Status;
 use serde_json::{Value, json};
 
 use crate::authenticate::{Bearer, bearer};
 use crate::authorize::rules::Rule;
-use crate::authorize::{Attributes, NODE_FIELD, Node, Resource, What};
+use crate::authorize::{Attributes, KEEPER_LABEL, NODE_FIELD, Node, Resource, What};
 use crate::identity::Identity;
 use crate::server::Server;
 
@@ -82,7 +82,7 @@ fn access(server: &Server, user: &Identity, spec: &Value) -> Value {
             subresource: text(&of["subresource"]),
             namespace: text(&of["namespace"]),
             name: text(&of["name"]).into(),
-            node: selected_node(&of["fieldSelector"]).map(Into::into),
+            node: selected_node(of).map(Into::into),
         };
         Attributes::to(text(&of["verb"]), resource)
     } else {
@@ -97,15 +97,26 @@ fn access(server: &Server, user: &Identity, spec: &Value) -> Value {
     status
 }
 
-/// The node whose objects alone are asked about.
-fn selected_node(selector: &Value) -> Option<String> {
-    let of_field = |own: &&Value| own["key"] == NODE_FIELD && own["operator"] == "In";
+/// The node whose objects alone are asked about: by the same selectors as in a request for them.
+fn selected_node(of: &Value) -> Option<String> {
+    let of_volumes = (text(&of["group"]), text(&of["resource"])) == ("", "persistentvolumes");
+    let (selector, key) =
+        if of_volumes { (&of["labelSelector"], KEEPER_LABEL) } else { (&of["fieldSelector"], NODE_FIELD) };
+    // Of two values, the objects may be of either node.
+    let demanded = |own: &Value| match own["values"].as_array().map(Vec::as_slice) {
+        Some([Value::String(node)]) if own["key"] == key && own["operator"] == "In" => Some(node.clone()),
+        _ => None,
+    };
     let mut requirements = selector["requirements"].as_array().into_iter().flatten();
-    if let Some(own) = requirements.find(of_field) {
-        return texts(&own["values"]).into_iter().next();
+    if let Some(node) = requirements.find_map(demanded) {
+        return Some(node);
     }
-    let raw = Fields::parse(text(&selector["rawSelector"])).ok()?;
-    raw.exact(NODE_FIELD).map(str::to_owned)
+    let raw = text(&selector["rawSelector"]);
+    if of_volumes {
+        Labels::parse(raw).ok()?.exact(key).map(str::to_owned)
+    } else {
+        Fields::parse(raw).ok()?.exact(key).map(str::to_owned)
+    }
 }
 
 /// Wording: pkg/apis/authorization/validation of Kubernetes. `namespace` is that of a local review.

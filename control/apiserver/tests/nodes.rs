@@ -137,6 +137,47 @@ async fn a_node_reads_what_its_pods_use() {
 }
 
 #[tokio::test]
+async fn a_claim_that_names_the_volume_of_another_gives_nothing() {
+    let api = furnished().await;
+    made(&api, "/api/v1/namespaces", &json!({"metadata": {"name": "else"}})).await;
+    made(&api, "/api/v1/namespaces/else/serviceaccounts", &json!({"metadata": {"name": "default"}})).await;
+    let mut lines = Vec::new();
+    // The volume `w` is bound to `other` in `default`.
+    for (namespace, claim) in [("default", "thief"), ("else", "other"), ("default", "other")] {
+        let of = format!("/api/v1/namespaces/{namespace}");
+        if (namespace, claim) != ("default", "other") {
+            let claim = json!({"metadata": {"name": claim}, "spec": {
+                "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+                "volumeName": "w", "storageClassName": "",
+            }});
+            made(&api, &format!("{of}/persistentvolumeclaims"), &claim).await;
+        }
+        let pod = json!({"metadata": {"name": claim}, "spec": {"nodeName": "n",
+            "volumes": [{"name": "a", "persistentVolumeClaim": {"claimName": claim}}],
+            "containers": [{"name": "c", "image": "x"}]}});
+        made(&api, &format!("{of}/pods"), &pod).await;
+        for path in [
+            format!("{of}/persistentvolumeclaims/{claim}"),
+            "/api/v1/persistentvolumes/w".to_owned(),
+            "/api/v1/namespaces/default/secrets/other".to_owned(),
+        ] {
+            lines.push(format!("{path} {}", get(&api, "n", &path).await));
+        }
+    }
+    expect_test::expect![[r#"
+        /api/v1/namespaces/default/persistentvolumeclaims/thief 200 
+        /api/v1/persistentvolumes/w 403 no relationship found between node 'n' and this object
+        /api/v1/namespaces/default/secrets/other 403 no relationship found between node 'n' and this object
+        /api/v1/namespaces/else/persistentvolumeclaims/other 200 
+        /api/v1/persistentvolumes/w 403 no relationship found between node 'n' and this object
+        /api/v1/namespaces/default/secrets/other 403 no relationship found between node 'n' and this object
+        /api/v1/namespaces/default/persistentvolumeclaims/other 200 
+        /api/v1/persistentvolumes/w 200 
+        /api/v1/namespaces/default/secrets/other 200 "#]]
+    .assert_eq(&lines.join("\n"));
+}
+
+#[tokio::test]
 async fn a_node_lets_go_of_the_volumes_that_it_keeps() {
     const PROTECTION: &str = "kubernetes.io/pv-protection";
     let api = furnished().await;

@@ -456,6 +456,39 @@ async fn the_default_policy_heals_and_keeps_what_was_added() {
 }
 
 #[tokio::test]
+async fn reviews_know_what_a_node_may_list_by_its_name() {
+    let api = Api::new().await;
+    let (admin, node) = (Identity::admin(), Identity::node("n"));
+    let fields = |values: Value| {
+        let own = json!({"key": "spec.nodeName", "operator": "In", "values": values});
+        json!({"fieldSelector": {"requirements": [own]}})
+    };
+    let labels = |values: Value| {
+        let own = json!({"key": "corten.dev/node", "operator": "In", "values": values});
+        json!({"labelSelector": {"requirements": [own]}})
+    };
+    for (resource, selector, allowed) in [
+        ("pods", fields(json!(["n"])), true),
+        ("pods", fields(json!(["n", "m"])), false),
+        ("pods", fields(json!(["m"])), false),
+        ("pods", json!({"fieldSelector": {"rawSelector": "spec.nodeName=n"}}), true),
+        ("pods", labels(json!(["n"])), false),
+        ("persistentvolumes", labels(json!(["n"])), true),
+        ("persistentvolumes", labels(json!(["n", "m"])), false),
+        ("persistentvolumes", labels(json!(["m"])), false),
+        ("persistentvolumes", json!({"labelSelector": {"rawSelector": "corten.dev/node=n"}}), true),
+        ("persistentvolumes", fields(json!(["n"])), false),
+    ] {
+        let mut of = selector.clone();
+        of["verb"] = "list".into();
+        of["resource"] = resource.into();
+        let spec = json!({"user": node.name, "groups": node.groups, "resourceAttributes": of});
+        let (code, answer) = review(&api, &admin, "SubjectAccessReview", &spec).await;
+        assert_eq!((code, &answer["status"]["allowed"]), (201, &json!(allowed)), "{resource} {selector}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn the_clusters_own_parts_may_do_their_work() {
     let api = Api::new().await;
     let admin = Identity::admin();

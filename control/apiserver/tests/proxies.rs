@@ -4,7 +4,7 @@
 mod common;
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -36,6 +36,9 @@ impl NodeDialer for Echo {
         }
     }
 }
+
+/// The length of a page that is short as long as it is compressed.
+const BOMB: usize = 16 << 20;
 
 /// A server that changes the protocol although nobody asked.
 fn surprising() -> Box<dyn NodeStream> {
@@ -86,6 +89,14 @@ async fn echo(
         let answer = Response::builder().header(header::CONTENT_TYPE, "text/html; charset=utf-8");
         let answer = answer.header("access-control-allow-origin", "*");
         return Ok(answer.body(Full::new("<a href=\"/rewriteme\">test</a>".into())).expect("an answer"));
+    }
+    if parts.uri.path() == "/bomb" {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(&vec![b' '; BOMB]).and_then(|()| encoder.write_all(b"<a href=/x>")).expect("compressed");
+        let page = encoder.finish().expect("compressed");
+        let answer = Response::builder().header(header::CONTENT_TYPE, "text/html");
+        let answer = answer.header(header::CONTENT_ENCODING, "gzip");
+        return Ok(answer.body(Full::new(page.into())).expect("an answer"));
     }
     let headers: serde_json::Map<String, Value> = parts
         .headers
@@ -215,6 +226,24 @@ async fn links_of_pages_stay_below_the_proxy() {
     assert!(!answer.headers().contains_key("access-control-allow-origin"));
     let page = answer.into_body().collect().await.expect("a body").to_bytes();
     assert_eq!(String::from_utf8_lossy(&page), format!("<a href=\"{PODS}/p/proxy/rewriteme\">test</a>"));
+}
+
+#[tokio::test]
+async fn a_compressed_page_comes_in_pieces_that_can_be_kept() {
+    let api = furnished().await;
+    let request = Request::get(format!("{PODS}/p/proxy/bomb")).body(Full::default()).expect("a request");
+    let answer = api.raw(Identity::admin(), request).await;
+    assert!(!answer.headers().contains_key(header::CONTENT_ENCODING));
+    let mut body = answer.into_body();
+    let (mut length, mut last) = (0, Bytes::new());
+    while let Some(frame) = body.frame().await {
+        last = frame.expect("a frame").into_data().expect("data");
+        assert!(last.len() <= 5 << 20, "{} at once", last.len());
+        length += last.len();
+    }
+    let link = format!("<a href={PODS}/p/proxy/x>");
+    assert_eq!(length, BOMB + link.len());
+    assert!(last.ends_with(link.as_bytes()));
 }
 
 #[tokio::test]

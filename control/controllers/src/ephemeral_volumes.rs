@@ -13,6 +13,9 @@ use crate::context::{Context, Error, or_there};
 use crate::owners;
 use crate::pods::{claim_made_for, is_active};
 
+/// When to look again for a name that somebody else's claim has.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
+
 pub(crate) async fn run(cx: Context) {
     let (pods, claims) = (cx.informers.of::<Pod>(), cx.informers.of::<PersistentVolumeClaim>());
     let queue = cx.queue.clone();
@@ -90,6 +93,7 @@ async fn sync(
     let find =
         |name: &str| known.iter().find(|claim| claim.metadata.name.as_deref() == Some(name)).map(|claim| &**claim);
     let Plan { create, foreign } = plan(&pod, find);
+    let is_taken = !foreign.is_empty();
     for name in foreign {
         let message = format!("PVC {}/{name} was not created for pod {key} (pod is not owner)", key.namespace);
         cx.recorder.warning(&cx.config.clock, reference(&*pod), "FailedCreate", message);
@@ -108,7 +112,12 @@ async fn sync(
         }
     }
     writes.settle().await;
-    failure.map_or(Ok(Next::Wait), |error| Err(error.into()))
+    match failure {
+        Some(error) => Err(error.into()),
+        // The claim of that name may go without a word to this pod.
+        None if is_taken => Ok(Next::After(LOOK_AGAIN)),
+        None => Ok(Next::Wait),
+    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ fn expiry(job: &Job) -> Option<Timestamp> {
     let seconds = job.spec.as_ref()?.ttl_seconds_after_finished?;
     let end = finished(job).filter(|_| job.metadata.deletion_timestamp.is_none())?;
     let end = end.last_transition_time.as_ref()?.0;
-    Some(end + Duration::from_secs(seconds.max(0).unsigned_abs().into()))
+    end.checked_add(Duration::from_secs(seconds.max(0).unsigned_abs().into())).ok()
 }
 
 async fn sync(cx: Context, jobs: Informer<Job>, key: Key) -> Result<Next, Error> {

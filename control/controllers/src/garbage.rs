@@ -58,13 +58,17 @@ impl Node {
     }
 }
 
+/// An owner that was asked for in vain: namespace (empty for none) and reference. A reference may be wrong in all but the
+/// UID of an owner that is there.
+type Absent = (String, OwnerReference);
+
 #[derive(Debug, Default)]
 struct Graph {
     nodes: HashMap<String, Node>,
     /// UIDs of the objects that name this UID as owner.
     dependents: HashMap<String, HashSet<String>>,
     /// The last owners that the API said are gone: a UID never comes back.
-    gone: VecDeque<String>,
+    gone: VecDeque<Absent>,
 }
 
 impl Graph {
@@ -93,11 +97,11 @@ impl Graph {
     }
 
     /// Remembers an owner that is gone; all its dependents ask for it next.
-    fn remember_gone(&mut self, uid: &str) {
+    fn remember_gone(&mut self, absent: Absent) {
         if self.gone.len() == MOST_GONE {
             self.gone.pop_front();
         }
-        self.gone.push_back(uid.to_owned());
+        self.gone.push_back(absent);
     }
 
     fn dependents_of(&self, uid: &str) -> Vec<(String, Node)> {
@@ -241,18 +245,18 @@ async fn collect(cx: Context, graph: Shared, kinds: Kinds, uid: String) -> Resul
     if node.deleting {
         return finish(&cx, &uid, &node, dependents).await;
     }
-    let (mut solid, mut waiting, mut dangling) = (0, 0, Vec::new());
+    let (mut solid, mut waiting, mut dangling) = (0, Vec::new(), Vec::new());
     for owner in &node.owners {
         // An owner is in the namespace of its dependents, or in none.
         let known = look(&owner.uid).0.filter(|known| !known.kind.namespaced || known.namespace == node.namespace);
         match known {
-            Some(known) if known.waits_for_dependents() => waiting += 1,
+            Some(known) if known.waits_for_dependents() => waiting.push(owner.uid.clone()),
             Some(_) => solid += 1,
             None if exists(&cx, &graph, &kinds, &node, owner).await? => solid += 1,
             None => dangling.push(owner.uid.clone()),
         }
     }
-    if node.owners.is_empty() || (dangling.is_empty() && (waiting == 0 || solid > 0)) {
+    if node.owners.is_empty() || (dangling.is_empty() && waiting.is_empty()) {
         return Ok(Next::Wait);
     }
     // The graph hears of each kind by a watch of its own: an owner may seem gone before its dependents seem released.
@@ -269,10 +273,12 @@ async fn collect(cx: Context, graph: Shared, kinds: Kinds, uid: String) -> Resul
         again(api_of(&cx, &node).patch(&node.name, &PatchParams::default(), &patch).await)
     };
     if solid > 0 {
-        let kept = node.owners.iter().filter(|owner| !dangling.contains(&owner.uid)).cloned();
+        // One that waits would wait for ever for an object that another owner keeps.
+        let is_kept = |owner: &&OwnerReference| !dangling.contains(&owner.uid) && !waiting.contains(&owner.uid);
+        let kept = node.owners.iter().filter(is_kept).cloned();
         return rewritten(&kept.collect::<Vec<_>>()).await;
     }
-    if waiting > 0 && dependents.iter().any(|(_, dependent)| dependent.waits_for_dependents()) {
+    if !waiting.is_empty() && dependents.iter().any(|(_, dependent)| dependent.waits_for_dependents()) {
         let freed: Vec<OwnerReference> = node.owners.iter().cloned().map(unblocking).collect();
         if freed != node.owners {
             // They wait for each other in a circle: this one no longer holds up its owners. It goes at the next look.
@@ -280,8 +286,11 @@ async fn collect(cx: Context, graph: Shared, kinds: Kinds, uid: String) -> Resul
         }
     }
     // An owner that waits for its dependents wants them, and theirs, gone before it.
-    let params =
-        if waiting > 0 && !dependents.is_empty() { DeleteParams::foreground() } else { DeleteParams::background() };
+    let params = if !waiting.is_empty() && !dependents.is_empty() {
+        DeleteParams::foreground()
+    } else {
+        DeleteParams::background()
+    };
     let preconditions = Some(Preconditions { uid: Some(uid.clone()), resource_version: version.clone() });
     again(api_of(&cx, &node).delete(&node.name, &DeleteParams { preconditions, ..params }).await)
 }
@@ -307,9 +316,6 @@ async fn exists(
     dependent: &Node,
     owner: &OwnerReference,
 ) -> Result<bool, Error> {
-    if graph.lock().unwrap_or_else(PoisonError::into_inner).gone.contains(&owner.uid) {
-        return Ok(false);
-    }
     let (group, version) = owner.api_version.split_once('/').unwrap_or(("", &owner.api_version));
     let Some(kind) = kinds.get(&GroupVersionKind::gvk(group, version, &owner.kind)) else {
         // A kind that is not served is not known to be gone.
@@ -319,10 +325,17 @@ async fn exists(
         // In no namespace, or in any: nobody can tell which object was meant, so nothing is deleted for it.
         return Ok(true);
     }
+    let namespace = if kind.namespaced { dependent.namespace.clone() } else { String::new() };
+    // Whether it is the controller says nothing about whether it is there.
+    let asked = OwnerReference { controller: None, block_owner_deletion: None, ..owner.clone() };
+    let absent = (namespace, asked);
+    if graph.lock().unwrap_or_else(PoisonError::into_inner).gone.contains(&absent) {
+        return Ok(false);
+    }
     let found = api(cx, kind, &dependent.namespace).get_metadata_opt(&owner.name).await?;
     let there = found.is_some_and(|found| found.metadata.uid.as_ref() == Some(&owner.uid));
     if !there {
-        graph.lock().unwrap_or_else(PoisonError::into_inner).remember_gone(&owner.uid);
+        graph.lock().unwrap_or_else(PoisonError::into_inner).remember_gone(absent);
     }
     Ok(there)
 }
@@ -332,9 +345,17 @@ async fn finish(cx: &Context, uid: &str, node: &Node, dependents: Vec<(String, N
     let has = |name: &str| node.finalizers.iter().any(|own| own == name);
     if has(ORPHAN) {
         for (dependent_uid, dependent) in dependents {
-            let kept: Vec<&OwnerReference> = dependent.owners.iter().filter(|owner| owner.uid != uid).collect();
-            let patch = Patch::Merge(json!({"metadata": {"uid": dependent_uid, "ownerReferences": kept}}));
-            or_gone(api_of(cx, &dependent).patch(&dependent.name, &PatchParams::default(), &patch).await)?;
+            let api = api_of(cx, &dependent);
+            let live = api.get_metadata_opt(&dependent.name).await?.map(|live| live.metadata);
+            let Some(live) = live.filter(|live| live.uid.as_ref() == Some(&dependent_uid)) else { continue };
+            let mut kept = live.owner_references.unwrap_or_default();
+            kept.retain(|owner| owner.uid != uid);
+            let meta = json!({"uid": dependent_uid, "resourceVersion": live.resource_version, "ownerReferences": kept});
+            let patch = Patch::Merge(json!({"metadata": meta}));
+            let next = again(api.patch(&dependent.name, &PatchParams::default(), &patch).await)?;
+            if next != Next::Wait {
+                return Ok(next);
+            }
         }
         return drop_finalizer(cx, uid, node, ORPHAN).await;
     }

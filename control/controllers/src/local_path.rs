@@ -157,7 +157,9 @@ enum Care {
 
 fn care(volume: &PersistentVolume, node_is_there: bool) -> Care {
     let policy = volume.spec.as_ref().and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref());
-    let held = volume.finalizers().iter().any(|own| own == FINALIZER);
+    let has = |name: &str| volume.finalizers().iter().any(|own| own == name);
+    // A claim that holds the volume holds its data, too.
+    let held = has(FINALIZER) && !has("kubernetes.io/pv-protection");
     match volume.metadata.deletion_timestamp {
         None if phase_of_volume(volume) == "Released" && policy == Some("Delete") => Care::Delete,
         Some(_) if held && !node_is_there => Care::Release,

@@ -8,7 +8,7 @@ use corten_api::api::storage::v1::VolumeAttributesClass;
 use corten_api::k8s_openapi::serde::de::DeserializeOwned;
 use corten_api::meta::ObjectMeta;
 use corten_client::{Key, Next};
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
@@ -40,8 +40,12 @@ pub(crate) async fn claims(cx: Context) {
         let (claims, pods) = (claims.clone(), pods.clone());
         async move {
             let Some(claim) = claims.by_key(&key) else { return Ok(Next::Wait) };
-            let used = pods.list_in(&key.namespace).iter().any(|pod| uses(pod, &key.name));
-            if !used {
+            if pods.list_in(&key.namespace).iter().any(|pod| uses(pod, &key.name)) {
+                return Ok(Next::Wait);
+            }
+            // The cache may lag behind a pod that was just placed, and what is let go takes its data along.
+            let live = Api::<Pod>::namespaced(cx.client.clone(), &key.namespace).list(&ListParams::default()).await?;
+            if !live.iter().any(|pod| uses(pod, &key.name)) {
                 let api = Api::<PersistentVolumeClaim>::namespaced(cx.client, &key.namespace);
                 release(&api, &claim.metadata, OF_CLAIMS).await?;
             }

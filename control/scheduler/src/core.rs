@@ -6,7 +6,7 @@ use std::sync::Arc;
 use corten_base::Timestamp;
 use corten_client::Key;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Dropped};
 use crate::config::{DEFAULT_SCHEDULER, Profile};
 use crate::decisions::{Decisions, Findings, Record};
 use crate::framework::Change;
@@ -26,6 +26,8 @@ pub(crate) struct Core {
     start: usize,
     /// Pods that are being bound.
     binding: ByText<Key, Entry>,
+    /// Pods whose victims are being removed, with their UIDs: another pod may take the name meanwhile.
+    preempting: ByText<Key, String>,
 }
 
 /// What is to be done.
@@ -68,7 +70,7 @@ impl Core {
     pub(crate) fn new(profiles: Vec<Profile>, decisions: Decisions) -> Self {
         let (cache, queue) = (Cache::default(), Queue::default());
         let profiles = profiles.into_iter().map(Arc::new).collect();
-        Self { cache, queue, profiles, decisions, start: 0, binding: ByText::new() }
+        Self { cache, queue, profiles, decisions, start: 0, binding: ByText::new(), preempting: ByText::new() }
     }
 
     /// Has the next search begin with this node.
@@ -93,7 +95,9 @@ impl Core {
         let Some(pod) = pod.map(Arc::new) else {
             self.queue.remove(key);
             self.binding.remove(key);
-            self.cache.nominated.remove(key);
+            self.preempting.remove(key);
+            let dropped = self.cache.nominated.remove(key);
+            self.dropped(dropped, "", now);
             if let Some(gone) = self.cache.remove_pod(key) {
                 self.queue.changed(&Change::PodGone(&gone), &self.cache, now);
             }
@@ -110,12 +114,14 @@ impl Core {
         self.cache.remove_pod(key);
         if !self.serves(&pod) {
             self.queue.remove(key);
-            self.cache.nominated.remove(key);
+            let dropped = self.cache.nominated.remove(key);
+            self.dropped(dropped, "", now);
             return;
         }
         // What an earlier process promised counts; later it is known better here than in a status that lags behind.
         if !pod.nominated.is_empty() && !self.queue.knows(key) {
-            self.cache.nominated.set(&pod, &pod.nominated);
+            let dropped = self.cache.nominated.set(&pod, &pod.nominated);
+            self.dropped(dropped, "", now);
         }
         self.cache.nominated.update(&pod);
         self.queue.set(&pod, now);
@@ -124,8 +130,9 @@ impl Core {
     fn set_placed(&mut self, pod: &Arc<PodInfo>, now: Timestamp) {
         self.queue.remove(&pod.key);
         self.binding.remove(&pod.key);
-        self.cache.nominated.remove(&pod.key);
+        let dropped = self.cache.nominated.remove(&pod.key);
         let old = self.cache.place(Arc::clone(pod));
+        self.dropped(dropped, &pod.node, now);
         let Some(old) = old.filter(|old| old.uid == pod.uid) else {
             self.queue.changed(&Change::PodCame(pod), &self.cache, now);
             return;
@@ -136,6 +143,13 @@ impl Core {
         if old.labels != pod.labels || !old.requests.fit_in(&pod.requests) {
             self.queue.changed(&Change::PodGone(&old), &self.cache, now);
         }
+    }
+
+    /// Room is no longer kept for a pod: as good as if it had left that node, unless it is there (on `placed`) now.
+    fn dropped(&mut self, dropped: Option<Dropped>, placed: &str, now: Timestamp) {
+        let Some((pod, node)) = dropped.filter(|(_, node)| **node != *placed) else { return };
+        let gone = PodInfo { node: node.to_string(), ..PodInfo::clone(&pod) };
+        self.queue.changed(&Change::PodGone(&gone), &self.cache, now);
     }
 
     /// Takes in a node as it is now; `None` if it is gone.
@@ -203,10 +217,11 @@ impl Core {
                 self.cache.storage.promise(volume, claim.clone());
             }
         }
-        self.cache.nominated.remove(&pod.key);
+        let dropped = self.cache.nominated.remove(&pod.key);
         let assumed = Arc::new(PodInfo { node: node.to_string(), wants: None, ..PodInfo::clone(&pod) });
         self.cache.assume(Arc::clone(&assumed));
         self.queue.changed(&Change::PodCame(&assumed), &self.cache, now);
+        self.dropped(dropped, &node, now);
         self.binding.insert(pod.key.clone(), entry);
         Step::Bind(Placement { pod, scheduler: profile.name.clone(), node, claims })
     }
@@ -214,6 +229,10 @@ impl Core {
     fn unfit(&mut self, entry: Entry, profile: &Profile, mut unfit: Unfit, now: Timestamp, seed: usize) -> Step {
         let pod = Arc::clone(&entry.pod);
         let room = match cycle(&self.cache, profile, &pod) {
+            // The cache may not show yet that victims are leaving: others must not be asked as well.
+            Some(_) if unfit.nodes > 0 && self.preempting.get(&pod.key) == Some(&pod.uid) => {
+                Err(NoRoom::NotNow("waiting for the preemption for this pod to be finished"))
+            }
             Some(cycle) if unfit.nodes > 0 => make_room(&cycle, &unfit, seed),
             _ => Err(NoRoom::NotNow("")),
         };
@@ -224,16 +243,22 @@ impl Core {
                 let lesser = self.cache.nominated.on(facts.hash).iter();
                 displaced = lesser.filter(|own| own.priority < pod.priority && own.key != pod.key).cloned().collect();
                 for own in &displaced {
-                    self.cache.nominated.remove(&own.key);
+                    let dropped = self.cache.nominated.remove(&own.key);
+                    self.dropped(dropped, "", now);
                     self.queue.retry(&own.key, now);
                 }
-                self.cache.nominated.set(&pod, &facts.name);
+                let dropped = self.cache.nominated.set(&pod, &facts.name);
+                self.dropped(dropped, "", now);
                 nomination = Nomination::Set(Arc::clone(&facts.name));
                 victims = room.victims;
+                if !victims.is_empty() {
+                    self.preempting.insert(pod.key.clone(), pod.uid.clone());
+                }
             }
             Err(why) => {
                 if matches!(why, NoRoom::NoWay(_)) && self.cache.nominated.node_of(&pod.key).is_some() {
-                    self.cache.nominated.remove(&pod.key);
+                    let dropped = self.cache.nominated.remove(&pod.key);
+                    self.dropped(dropped, "", now);
                     nomination = Nomination::Clear;
                 }
                 unfit.preemption = format!("no new claims to deallocate, preemption: {why}");
@@ -261,6 +286,17 @@ impl Core {
             attempt: entry.attempts,
             cluster_nodes: self.cache.len(),
             ..Record::default()
+        }
+    }
+
+    /// The victims of a pod are on their way: all of them, or some are still there and it has to be decided again.
+    pub(crate) fn evicted(&mut self, pod: &PodInfo, all: bool, now: Timestamp) {
+        if self.preempting.get(&pod.key) != Some(&pod.uid) {
+            return;
+        }
+        self.preempting.remove(&pod.key);
+        if !all {
+            self.queue.postpone(&pod.key, now);
         }
     }
 

@@ -138,6 +138,17 @@ impl Queue {
         self.put(entry);
     }
 
+    /// Has a pod that waits for a change be tried again without one, but not at once: what was to help it failed, and
+    /// may fail again. A pod that has its turn already keeps it.
+    pub(crate) fn postpone(&mut self, key: &Key, now: Timestamp) {
+        if let Some(entry) = self.take(key) {
+            match entry.place {
+                Place::Waiting(_) | Place::Backoff(_) => self.failed(entry, now),
+                Place::Active(_) | Place::Penalty(_) | Place::Gated => self.put(entry),
+            }
+        }
+    }
+
     /// Gives a waiting pod another chance.
     pub(crate) fn retry(&mut self, key: &Key, now: Timestamp) {
         if let Some(entry) = self.take(key) {

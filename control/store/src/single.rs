@@ -250,6 +250,10 @@ fn run_in_turn() {
     if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy) {
         tracing::debug!(?error, "the checkpoint's thread cannot be put back in turn");
     }
+    // The least of that policy's priorities comes after all others; this asks for the usual one, of this thread alone.
+    if let Err(error) = rustix::process::setpriority_process(None, 0) {
+        tracing::debug!(?error, "the checkpoint's thread runs after all others");
+    }
 }
 
 fn failed(error: &std::io::Error) {

@@ -14,6 +14,8 @@ use crate::Key;
 
 /// First delay after a failure; doubles with each further one, as in client-go.
 const FIRST_DELAY: Duration = Duration::from_millis(5);
+/// Nothing is put off for longer at a time: times that people write may be beyond what clocks count.
+const LATEST: Duration = Duration::from_secs(30 * 86_400);
 /// Longest delay.
 const MOST_DELAY: Duration = Duration::from_secs(1000);
 
@@ -56,7 +58,8 @@ impl Queue {
         if delay.is_zero() {
             return self.add(key);
         }
-        let at = Instant::now() + delay;
+        // Who asks for more is woken early: it looks, and asks again.
+        let at = Instant::now() + delay.min(LATEST);
         if self.state().later.get(&key).is_some_and(|sooner| *sooner <= at) {
             return;
         }
@@ -199,6 +202,15 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_delay_is_too_long() {
+        let queue = Queue::default();
+        queue.add_after(Key::new("a", "b"), Duration::MAX);
+        let start = Instant::now();
+        assert_eq!(queue.take().await, Key::new("a", "b"));
+        assert!(start.elapsed() >= LATEST);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_key_is_worked_on_by_one_at_a_time_and_never_forgotten() {

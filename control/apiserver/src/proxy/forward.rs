@@ -100,12 +100,23 @@ fn answered(response: http::Response<hyper::body::Incoming>, place: Place) -> An
     let body = match page {
         None => body::stream(pieces),
         Some(mut page) => {
+            let most = page.most();
+            let pieces = pieces.flat_map(move |piece| futures::stream::iter(slices(piece, most)));
             let pieces = pieces.map(Some).chain(futures::stream::iter([None]));
             let rewritten = pieces.map(move |piece| Bytes::from(page.piece(piece.as_deref())));
             body::stream(rewritten.filter(|piece| std::future::ready(!piece.is_empty())))
         }
     };
     Answer::from_parts(parts, body)
+}
+
+/// A piece in slices of at most this length. Each is a piece of its own to whoever reads the answer: the next one is
+/// decompressed when there is room for what comes of it.
+fn slices(mut piece: Bytes, most: usize) -> impl Iterator<Item = Bytes> {
+    std::iter::from_fn(move || {
+        let length = piece.len().min(most);
+        (length > 0).then(|| piece.split_to(length))
+    })
 }
 
 /// The page that an answer is, if it is one whose links can be rewritten.

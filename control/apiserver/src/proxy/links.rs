@@ -37,6 +37,8 @@ const LINKS: &[(&str, &[&str])] = &[
 const RAW: &[&str] = &["script", "style", "textarea", "title", "xmp", "noembed", "noframes", "plaintext"];
 /// A tag that is longer than this is none.
 const MOST_TAG: usize = 64 << 10;
+/// As much is decompressed at once; a thousand times that may come of it.
+const MOST_COMPRESSED: usize = 4 << 10;
 
 /// Where a backend is, and where it is seen.
 #[derive(Clone)]
@@ -90,15 +92,22 @@ impl Page {
             "deflate" => Decoder::Deflate(ZlibDecoder::new(Vec::new())),
             _ => return None,
         };
-        Some(Self { decoder, links: Links { place, state: State::Text, pending: Vec::new() } })
+        Some(Self { decoder, links: Links { place, state: State::Text, pending: Vec::new(), begun: None } })
+    }
+
+    /// How long a piece may be, so that what comes of it is not more than can be kept.
+    pub(super) fn most(&self) -> usize {
+        match self.decoder {
+            Decoder::Plain => usize::MAX,
+            Decoder::Gzip(_) | Decoder::Deflate(_) => MOST_COMPRESSED,
+        }
     }
 
     /// The next piece; the last one is `None`. What cannot be decompressed ends the page, as it would at the client.
     pub(super) fn piece(&mut self, piece: Option<&[u8]>) -> Vec<u8> {
         let plain = self.decoder.decode(piece.unwrap_or_default());
         let mut out = Vec::with_capacity(plain.len() + 256);
-        self.links.pending.extend_from_slice(&plain);
-        self.links.advance(&mut out);
+        self.links.push(&plain, &mut out);
         if piece.is_none() {
             out.append(&mut self.links.pending);
         }
@@ -136,25 +145,44 @@ struct Links {
     state: State,
     /// Not decided yet: the beginning of a tag, mostly.
     pending: Vec<u8>,
+    /// The tag that `pending` is the beginning of, as far as it has been read.
+    begun: Option<Tag>,
 }
 
 /// A tag: its name, the values of its attributes, and where it ends.
+#[derive(Default)]
 struct Tag {
     name: String,
     /// Name and place of the value.
     attributes: Vec<(String, std::ops::Range<usize>)>,
+    /// Of a tag that is not complete, where its last complete attribute ends.
     end: usize,
+    /// Before this has come, a tag that is not complete need not be read again.
+    awaited: u8,
 }
 
 impl Links {
+    fn push(&mut self, plain: &[u8], out: &mut Vec<u8>) {
+        self.pending.extend_from_slice(plain);
+        // Whoever sends a long tag byte by byte must not make us read it from its beginning for each.
+        let is_worth = self.begun.as_ref().is_none_or(|tag| plain.contains(&tag.awaited));
+        if is_worth || self.pending.len() >= MOST_TAG {
+            self.advance(out);
+        }
+    }
+
     /// Hands on all that is decided.
     fn advance(&mut self, out: &mut Vec<u8>) {
-        let pending = std::mem::take(&mut self.pending);
+        let mut pending = std::mem::take(&mut self.pending);
         let mut rest = pending.as_slice();
         while let Some(left) = self.step(rest, out).filter(|left| left.len() < rest.len()) {
             rest = left;
         }
-        self.pending = rest.to_vec();
+        let decided = pending.len() - rest.len();
+        pending.drain(..decided);
+        // The room that a large piece took is not kept for the beginning of a tag.
+        pending.shrink_to(4 * MOST_TAG);
+        self.pending = pending;
     }
 
     /// Hands on one piece of text or one tag; what is left, or `None` if more must come first.
@@ -198,13 +226,23 @@ impl Links {
             out.extend_from_slice(COMMENT);
             return Some(&rest[COMMENT.len()..]);
         }
-        if rest.get(1).is_some_and(u8::is_ascii_alphabetic) && rest.len() <= MOST_TAG {
-            let tag = Tag::parse(rest)?;
-            self.rewrite(rest, &tag, out);
-            if let Some(raw) = RAW.iter().find(|raw| **raw == tag.name) {
-                self.state = State::Raw(raw);
+        if rest.get(1).is_some_and(u8::is_ascii_alphabetic) {
+            let (head, after) = rest.split_at(rest.len().min(MOST_TAG));
+            let mut tag = self.begun.take().unwrap_or_default();
+            if tag.read_on(head).is_some() {
+                self.rewrite(head, &tag, out);
+                if let Some(raw) = RAW.iter().find(|raw| **raw == tag.name) {
+                    self.state = State::Raw(raw);
+                }
+                return Some(&rest[tag.end..]);
             }
-            return Some(&rest[tag.end..]);
+            if head.len() < MOST_TAG {
+                self.begun = Some(tag);
+                return None;
+            }
+            // All of it: another tag may seem to begin at each of its bytes, and each would be read as far.
+            out.extend_from_slice(head);
+            return Some(after);
         }
         out.push(b'<');
         Some(&rest[1..])
@@ -226,35 +264,44 @@ impl Links {
 }
 
 impl Tag {
-    /// Reads an opening tag at the beginning of `text`; `None` if it is not complete.
-    fn parse(text: &[u8]) -> Option<Self> {
+    /// Reads the opening tag at the beginning of `text` from where its last complete attribute ends; `None` if the tag
+    /// is not complete. `text` begins with what it was before.
+    fn read_on(&mut self, text: &[u8]) -> Option<()> {
         let until = |from: usize, ends: &dyn Fn(u8) -> bool| {
             text[from..].iter().position(|byte| ends(*byte)).map(|count| from + count)
         };
         let lower = |range: std::ops::Range<usize>| String::from_utf8_lossy(&text[range]).to_ascii_lowercase();
         let is_space = |byte: u8| byte.is_ascii_whitespace();
-        let mut at = until(1, &|byte| is_space(byte) || byte == b'/' || byte == b'>')?;
-        let mut tag = Self { name: lower(1..at), attributes: Vec::new(), end: 0 };
+        self.awaited = b'>';
+        if self.end == 0 {
+            self.end = until(1, &|byte| is_space(byte) || byte == b'/' || byte == b'>')?;
+            self.name = lower(1..self.end);
+        }
         loop {
-            at = until(at, &|byte| !is_space(byte) && byte != b'/')?;
+            let mut at = until(self.end, &|byte| !is_space(byte) && byte != b'/')?;
             if text[at] == b'>' {
-                tag.end = at + 1;
-                return Some(tag);
+                self.end = at + 1;
+                return Some(());
             }
             // A sign that stands where a name begins is part of the name.
             let name_end = until(at + 1, &|byte| is_space(byte) || [b'/', b'>', b'='].contains(&byte))?;
             let name = lower(at..name_end);
             at = until(name_end, &|byte| !is_space(byte))?;
             if text[at] != b'=' {
+                self.end = at;
                 continue;
             }
             at = until(at + 1, &|byte| !is_space(byte))?;
             let value = match text[at] {
-                quote @ (b'"' | b'\'') => at + 1..until(at + 1, &|byte| byte == quote)?,
+                quote @ (b'"' | b'\'') => {
+                    self.awaited = quote;
+                    at + 1..until(at + 1, &|byte| byte == quote)?
+                }
                 _ => at..until(at, &|byte| is_space(byte) || byte == b'>')?,
             };
-            at = value.end + usize::from([b'"', b'\''].contains(&text[at]));
-            tag.attributes.push((name, value));
+            self.awaited = b'>';
+            self.end = value.end + usize::from([b'"', b'\''].contains(&text[at]));
+            self.attributes.push((name, value));
         }
     }
 }
@@ -344,6 +391,44 @@ mod tests {
             page.piece(Some(piece));
             assert!(page.links.pending.len() <= MOST_TAG + 1000);
         }
+    }
+
+    #[test]
+    fn a_large_piece_is_rewritten_to_its_end() {
+        let text = |link: &str| [link, link, link].join("x".repeat(100 << 10).as_str());
+        let (before, after) = (text(r#"<a href="/x">"#), text(r#"<a href="/p/proxy/x">"#));
+        assert!(page(before.as_bytes(), before.len()) == after.as_bytes(), "three links");
+    }
+
+    #[test]
+    fn what_is_too_long_for_a_tag_is_handed_on_however_it_is_cut() {
+        let link = |path: &str| format!("<a href=\"{path}\">");
+        let never_ends = format!("<a title='{}", "<b ".repeat(MOST_TAG / 2));
+        let (before, after) = (never_ends.clone() + ">" + &link("/x"), never_ends + ">" + &link("/p/proxy/x"));
+        for size in [before.len(), 1000, 7] {
+            assert!(page(before.as_bytes(), size) == after.as_bytes(), "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn a_long_tag_may_come_byte_by_byte() {
+        let many = [format!(" title=\"{}\"", ">".repeat(60_000)), " b='>'".repeat(10_000), " b".repeat(30_000)];
+        for attributes in many {
+            let tag = |link: &str| format!("<a{attributes} href=\"{link}\">");
+            assert!(page(tag("/x").as_bytes(), 1) == tag("/p/proxy/x").as_bytes(), "{}", &attributes[..10]);
+        }
+    }
+
+    #[test]
+    fn little_comes_of_a_compressed_piece_at_once() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(&vec![b' '; 8 << 20]).expect("compressed");
+        let gzip = encoder.finish().expect("compressed");
+        let mut page = Page::new("gzip", place()).expect("known");
+        let pieces: Vec<usize> = gzip.chunks(page.most()).map(|piece| page.piece(Some(piece)).len()).collect();
+        assert_eq!(pieces.iter().sum::<usize>(), 8 << 20);
+        assert!(pieces.iter().all(|length| *length <= 1100 * MOST_COMPRESSED), "{pieces:?}");
+        assert!(page.links.pending.capacity() <= 4 * MOST_TAG, "nothing is left of it");
     }
 
     #[test]

@@ -60,8 +60,7 @@ fn since(condition: &CertificateSigningRequestCondition) -> Option<Timestamp> {
 
 /// Deletes what has been as it is for this time.
 fn forget(since: Option<Timestamp>, after: Duration, now: Timestamp) -> Step {
-    let Some(since) = since else { return Step::Wait(None) };
-    let left = since + after;
+    let Some(left) = since.and_then(|since| since.checked_add(after).ok()) else { return Step::Wait(None) };
     if left <= now {
         return Step::Delete;
     }

@@ -16,7 +16,7 @@ use corten_api::api::core::v1::Pod;
 use corten_api::meta::LabelSelector;
 use corten_api::selector::Labels;
 use corten_client::{Informer, Key, Next, Writes, reference};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
@@ -121,7 +121,12 @@ async fn carry_out(
                 let patched = sets.patch(&name, &params, &Patch::Strategic(patch)).await;
                 or_gone(patched)?.iter().for_each(|set| writes.note(&caches.sets, set));
             }
-            Op::DeleteSet(name) => drop(or_gone(sets.delete(&name, &DeleteParams::background()).await)?),
+            Op::DeleteSet(set) => {
+                let preconditions = Some(Preconditions { uid: set.uid, resource_version: set.resource_version });
+                let params = DeleteParams { preconditions, ..DeleteParams::background() };
+                // One that was changed meanwhile may have pods again: it is looked at again.
+                drop(or_gone(sets.delete(&set.name.unwrap_or_default(), &params).await)?);
+            }
             Op::Annotate(annotations) => {
                 let metadata = json!({"annotations": annotations, "resourceVersion": latest.resource_version()});
                 let patch = Patch::Merge(json!({"metadata": metadata}));

@@ -42,7 +42,7 @@ pub(super) enum Op {
         name: String,
         patch: Value,
     },
-    DeleteSet(String),
+    DeleteSet(Box<ObjectMeta>),
     /// Annotations of the deployment.
     Annotate(BTreeMap<String, String>),
     Event(String),
@@ -349,7 +349,7 @@ fn create(rollout: &Rollout<'_>, size: i32, ops: &mut Vec<Op>) {
     let deployment = rollout.deployment;
     let collisions = deployment.status.as_ref().and_then(|status| status.collision_count).unwrap_or(0);
     let hash = history::hash(&rollout.spec.template, collisions);
-    let number = rollout.old.iter().map(|set| revision(set)).max().unwrap_or(0) + 1;
+    let number = rollout.old.iter().map(|set| revision(set)).max().unwrap_or(0).saturating_add(1);
     let mut template = rollout.spec.template.clone();
     let labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
     labels.insert(HASH.to_owned(), hash.clone());
@@ -396,7 +396,7 @@ fn inherited(deployment: &Deployment) -> BTreeMap<String, String> {
 fn renew(rollout: &Rollout<'_>, new: &ReplicaSet, ops: &mut Vec<Op>) {
     let newest = rollout.old.iter().map(|set| revision(set)).max().unwrap_or(0);
     let own = revision(new);
-    let number = if own > newest { own } else { newest + 1 };
+    let number = if own > newest { own } else { newest.saturating_add(1) };
     let mut annotations = inherited(rollout.deployment);
     annotations.retain(|name, value| annotation(&new.metadata, name) != Some(value.as_str()));
     if number != own {
@@ -446,5 +446,5 @@ fn clean_up(rollout: &Rollout<'_>, ops: &mut Vec<Op>) {
         wanted(set) == 0 && actual(set) == 0 && seen >= set.metadata.generation
     };
     let gone = alive.into_iter().take(surplus).filter(is_idle);
-    ops.extend(gone.map(|set| Op::DeleteSet(set.name_any())));
+    ops.extend(gone.map(|set| Op::DeleteSet(Box::new(set.metadata.clone()))));
 }

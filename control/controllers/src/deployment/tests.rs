@@ -97,7 +97,7 @@ fn show(deployment: Deployment, sets: Vec<Arc<ReplicaSet>>) -> String {
                 lines.push(format!("{name} to {}", patch["spec"]["replicas"]));
             }
             Op::PatchSet { name, patch } => lines.push(format!("{name} gets {}", patch["metadata"]["annotations"])),
-            Op::DeleteSet(name) => lines.push(format!("delete {name}")),
+            Op::DeleteSet(set) => lines.push(format!("delete {}", set.name.unwrap_or_default())),
             Op::Annotate(annotations) => {
                 lines.push(format!("revision {}", annotations.values().next().cloned().unwrap_or_default()));
             }

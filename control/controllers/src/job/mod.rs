@@ -151,6 +151,10 @@ async fn act(
 ) -> Result<Option<Duration>, Error> {
     let own = claim(cx, job, &caches.pods, writes).await?;
     let mut plan = plan(job, &own, memory.as_ref().map(|memory| &memory.backoff), cx.config.clock.now());
+    let api: Api<Pod> = Api::namespaced(cx.client.clone(), &key.namespace);
+    if plan.free_first {
+        free(&api, &plan.delete, caches, writes).await?;
+    }
     own_pods::delete(cx, job, &plan.delete, &caches.pods, writes).await?;
     let (missing, failure) = create(cx, job, &plan, &caches.pods, writes).await;
     if let Some(status) = plan.status.as_mut().filter(|_| missing > 0) {
@@ -169,11 +173,7 @@ async fn act(
     }
     caches.remember(key, Some(memory));
     plan.events.iter().for_each(|event| tell(cx, job, event));
-    let api: Api<Pod> = Api::namespaced(cx.client.clone(), &key.namespace);
-    let all = join_all(plan.let_go.iter().map(|pod| let_go(&api, pod))).await;
-    for result in all {
-        result?.iter().for_each(|pod| writes.note(&caches.pods, pod));
-    }
+    free(&api, &plan.let_go, caches, writes).await?;
     failure.map_or(Ok(plan.again), Err)
 }
 
@@ -199,6 +199,15 @@ fn tell(cx: &Context, job: &Job, event: &Event) {
 }
 
 /// Takes the finalizer from a pod.
+/// Holds these pods no longer.
+async fn free(api: &Api<Pod>, pods: &[Arc<Pod>], caches: &Caches, writes: &mut Writes) -> Result<(), Error> {
+    let all = join_all(pods.iter().map(|pod| let_go(api, pod))).await;
+    for result in all {
+        result?.iter().for_each(|pod| writes.note(&caches.pods, pod));
+    }
+    Ok(())
+}
+
 async fn let_go(api: &Api<Pod>, pod: &Pod) -> Result<Option<Pod>, Error> {
     let patch = Patch::Strategic(freedom(pod));
     Ok(or_gone(api.patch(&pod.name_any(), &PatchParams::default(), &patch).await)?)

@@ -29,6 +29,8 @@ const MOST_UNCOUNTED: usize = 500;
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) delete: Vec<Arc<Pod>>,
+    /// Whether those are held no longer before they go: what the job stops has not failed.
+    pub(super) free_first: bool,
     pub(super) create: Vec<Identity>,
     /// The status, as it is after pods were deleted and made, if it changes.
     pub(super) status: Option<JobStatus>,
@@ -306,6 +308,7 @@ fn delete(view: &mut View<'_>, plan: &mut Plan, at_least: usize) {
 
 /// Brings the number of pods to what it should be.
 fn manage(view: &mut View<'_>, plan: &mut Plan) {
+    plan.free_first = true;
     if view.spec.suspend == Some(true) {
         return delete(view, plan, usize::MAX);
     }

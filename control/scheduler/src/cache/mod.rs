@@ -24,7 +24,7 @@ use corten_client::Key;
 use crate::model::{HashMap, Labels, NodeFacts, NodeInfo, PodGroup, PodInfo};
 
 pub(crate) use budgets::{Budget, Budgets};
-pub(crate) use nominated::Nominated;
+pub(crate) use nominated::{Dropped, Nominated};
 pub(crate) use storage::{ClaimInfo, ClassInfo, SELECTED_NODE, Storage, VolumeInfo};
 pub(crate) use terms::TermIndex;
 pub(crate) use topology::{NOWHERE, Topologies, Topology};

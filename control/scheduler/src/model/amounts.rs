@@ -82,6 +82,12 @@ impl Amounts {
         self.others.retain(|(_, amount)| *amount != 0);
     }
 
+    /// Whether an amount is as great as can be told: what was added up may have been more.
+    pub(crate) fn is_saturated(&self) -> bool {
+        [self.cpu, self.memory, self.storage].contains(&i64::MAX)
+            || self.others.iter().any(|(_, amount)| *amount == i64::MAX)
+    }
+
     /// The greater of each.
     pub(crate) fn raise(&mut self, other: &Self) {
         self.merge(other, i64::max);

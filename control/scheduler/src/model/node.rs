@@ -83,9 +83,7 @@ pub(crate) struct NodeInfo {
 
 impl NodeInfo {
     pub(crate) fn add(&mut self, pod: Arc<PodInfo>) {
-        self.requested.add(&pod.requests);
-        self.counted_cpu += pod.counted_cpu;
-        self.counted_memory += pod.counted_memory;
+        self.count(&pod);
         self.ports.extend(pod.ports.iter().cloned());
         self.pods.push(pod);
     }
@@ -95,13 +93,33 @@ impl NodeInfo {
         let Some(at) = self.pods.iter().position(|own| own.uid == pod.uid) else { return };
         // In order: what two caches decide must not depend on what came and went.
         let pod = self.pods.remove(at);
-        self.requested.subtract(&pod.requests);
-        self.counted_cpu -= pod.counted_cpu;
-        self.counted_memory -= pod.counted_memory;
+        if self.requested.is_saturated() || self.counted_cpu == i64::MAX || self.counted_memory == i64::MAX {
+            // Such sums do not say what they would be without the pod.
+            self.recount();
+        } else {
+            self.requested.subtract(&pod.requests);
+            self.counted_cpu = self.counted_cpu.saturating_sub(pod.counted_cpu);
+            self.counted_memory = self.counted_memory.saturating_sub(pod.counted_memory);
+        }
         for port in &pod.ports {
             if let Some(at) = self.ports.iter().position(|own| own == port) {
                 self.ports.remove(at);
             }
         }
+    }
+
+    fn count(&mut self, pod: &PodInfo) {
+        self.requested.add(&pod.requests);
+        self.counted_cpu = self.counted_cpu.saturating_add(pod.counted_cpu);
+        self.counted_memory = self.counted_memory.saturating_add(pod.counted_memory);
+    }
+
+    fn recount(&mut self) {
+        self.requested = Amounts::default();
+        self.counted_cpu = 0;
+        self.counted_memory = 0;
+        let pods = std::mem::take(&mut self.pods);
+        pods.iter().for_each(|pod| self.count(pod));
+        self.pods = pods;
     }
 }

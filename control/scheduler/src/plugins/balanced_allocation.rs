@@ -17,7 +17,7 @@ impl Plugin for NodeResourcesBalancedAllocation {
 
     fn score(&self, cycle: &Cycle<'_>, _state: &State, node: &NodeInfo) -> i64 {
         let share = |has: i64, used: i64, wanted: i64| {
-            if has == 0 { None } else { Some(((used + wanted) as f64 / has as f64).min(1.0)) }
+            if has == 0 { None } else { Some((used.saturating_add(wanted) as f64 / has as f64).min(1.0)) }
         };
         let (has, used, wanted) = (&node.facts.allocatable, &node.requested, &cycle.pod.requests);
         let (cpu, memory) = (share(has.cpu, used.cpu, wanted.cpu), share(has.memory, used.memory, wanted.memory));

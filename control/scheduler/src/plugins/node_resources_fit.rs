@@ -38,15 +38,15 @@ impl Plugin for NodeResourcesFit {
         for (name, weight) in &cycle.profile.scored_resources {
             let has = node.facts.allocatable.get(name);
             let used = match name.as_str() {
-                "cpu" => node.counted_cpu + cycle.pod.counted_cpu,
-                "memory" => node.counted_memory + cycle.pod.counted_memory,
+                "cpu" => node.counted_cpu.saturating_add(cycle.pod.counted_cpu),
+                "memory" => node.counted_memory.saturating_add(cycle.pod.counted_memory),
                 name => {
                     let wanted = cycle.pod.requests.get(name);
                     // What the pod does not ask for says nothing about where it should go.
                     if wanted == 0 {
                         continue;
                     }
-                    node.requested.get(name) + wanted
+                    node.requested.get(name).saturating_add(wanted)
                 }
             };
             if has == 0 {

@@ -36,17 +36,15 @@ impl Writer {
         });
         let patch = Patch::Strategic(json!({"metadata": {"uid": victim.uid}, "status": {"conditions": [condition]}}));
         let marked = api.patch_status(&key.name, &PatchParams::default(), &patch).await;
-        if is_gone(&marked) {
+        if is_gone(&api, victim, marked).await? {
             return Ok(());
         }
-        marked?;
         let preconditions = Preconditions { uid: Some(victim.uid.clone()), resource_version: None };
         let how = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         let deleted = api.delete(&key.name, &how).await;
-        if is_gone(&deleted) {
+        if is_gone(&api, victim, deleted).await? {
             return Ok(());
         }
-        deleted?;
         if let Some((object, recorder)) = self.feed.pods.by_key(key).zip(self.recorders.get(scheduler)) {
             let message = format!("Preempted by pod {} on node {}", pod.uid, victim.node);
             recorder.normal(&self.clock, reference(&*object), "Preempted", message);
@@ -55,7 +53,38 @@ impl Writer {
     }
 }
 
-/// Whether it is gone, or another pod of that name has taken its place.
-fn is_gone<T>(result: &Result<T, kube::Error>) -> bool {
-    matches!(result, Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409)
+/// Whether a write failed because the victim is gone, or another pod of that name has taken its place. A conflict alone
+/// does not say so: others may just have written to the pod as well.
+async fn is_gone<T>(api: &Api<Pod>, victim: &PodInfo, result: Result<T, kube::Error>) -> Result<bool, kube::Error> {
+    let Err(error) = result else { return Ok(false) };
+    let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
+    match code {
+        404 => Ok(true),
+        409 => {
+            let found = api.get_opt(&victim.key.name).await?;
+            if is_still(found.as_ref(), victim) { Err(error) } else { Ok(true) }
+        }
+        _ => Err(error),
+    }
+}
+
+/// Whether what was found under the victim's name is the victim.
+fn is_still(found: Option<&Pod>, victim: &PodInfo) -> bool {
+    found.is_some_and(|pod| pod.metadata.uid.as_deref() == Some(victim.uid.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conflict_means_gone_only_if_the_victim_is_not_there() {
+        let victim = PodInfo { uid: "first".to_owned(), ..PodInfo::default() };
+        let found = |uid: &str| -> Pod {
+            serde_json::from_value(json!({"metadata": {"name": "one", "uid": uid}})).expect("a pod")
+        };
+        assert!(is_still(Some(&found("first")), &victim));
+        assert!(!is_still(Some(&found("second")), &victim));
+        assert!(!is_still(None, &victim));
+    }
 }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::core::{Core, Placement, Rejected, Step};
+use crate::model::PodInfo;
 
 use feed::Feed;
 use tell::Told;
@@ -63,7 +64,7 @@ struct Writer {
 enum Done {
     Bound(Placement, bool),
     Told(Key),
-    Evicted(Key, bool),
+    Evicted(Arc<PodInfo>, bool),
 }
 
 /// What is to be done about a pod once its status is written.
@@ -158,7 +159,7 @@ impl Shell {
         if !victims.is_empty() {
             self.writes.spawn(async move {
                 let evicted = writer.evict(&pod, &scheduler, &victims).await;
-                Done::Evicted(pod.key.clone(), evicted)
+                Done::Evicted(pod, evicted)
             });
         }
     }
@@ -194,9 +195,7 @@ impl Shell {
                     self.tell(key, told);
                 }
             }
-            // Those who should have made room are still there: it has to be decided again.
-            Ok(Done::Evicted(key, false)) => self.core.queue.retry(&key, now),
-            Ok(Done::Evicted(_, true)) => {}
+            Ok(Done::Evicted(pod, all)) => self.core.evicted(&pod, all, now),
             // The scheduler must not go on without knowing what became of a pod.
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => {}

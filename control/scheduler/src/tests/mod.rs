@@ -109,6 +109,7 @@ impl World {
                 Some(format!("{} -> {}{}", placement.pod.key.name, placement.node, claims.concat()))
             }
             Step::Reject(rejected) => {
+                self.core.evicted(&rejected.pod, true, self.now);
                 let victims: Vec<&str> = rejected.victims.iter().map(|pod| pod.key.name.as_str()).collect();
                 let victims =
                     if victims.is_empty() { String::new() } else { format!(" preempts {}", victims.join(", ")) };

@@ -1,9 +1,11 @@
 //! Less important pods make room.
 
+use corten_client::Key;
 use serde_json::{Value, json};
 
-use super::{World, asking, pod};
+use super::{World, asking, node, pod};
 use crate::cache::Budget;
+use crate::core::{Nomination, Step};
 use crate::model::{Selector, hashed};
 
 fn with_priority(priority: i32, cpu: &str) -> Value {
@@ -60,7 +62,7 @@ fn budgets_are_spared_where_possible() {
         allowed: 0,
         disrupted: Vec::new(),
     };
-    world.core.cache.budgets.set(corten_client::Key::new("default", "budget"), Some(budget));
+    world.core.cache.budgets.set(Key::new("default", "budget"), Some(budget));
     assert!(world.try_pod(with_priority(1, "1")).ends_with("preempts b-0"));
     world.gone("b-0");
     world.placed("b", pod("b-1", with_priority(9, "1")));
@@ -112,4 +114,87 @@ fn while_victims_leave_no_others_are_asked() {
     assert!(line.ends_with("preemption: not eligible due to a terminating pod on the nominated node."), "{line}");
     world.gone("there");
     assert_eq!(world.decide_all(), "big -> a");
+}
+
+#[test]
+fn no_others_are_asked_before_the_first_have_been() {
+    let mut world = World::new().nodes(&["a", "b"], "1");
+    for name in ["a", "b"] {
+        world.placed(name, pod(&format!("on-{name}"), with_priority(0, "1")));
+    }
+    world.pod(&pod("big", with_priority(1, "1")));
+    let Some(Step::Reject(first)) = world.core.next(world.now, 0) else { panic!("there is no room") };
+    assert_eq!(first.victims.len(), 1);
+    world.advance(60);
+    world.core.queue.retry(&Key::new("default", "big"), world.now);
+    let Some(Step::Reject(second)) = world.core.next(world.now, 0) else { panic!("there is no room yet") };
+    let why = "preemption: waiting for the preemption for this pod to be finished";
+    assert!(second.message.ends_with(why), "{}", second.message);
+    assert!(second.victims.is_empty());
+    assert_eq!(second.nomination, Nomination::Keep);
+    world.core.evicted(&first.pod, true, world.now);
+    world.advance(60);
+    world.core.queue.retry(&Key::new("default", "big"), world.now);
+    let line = world.decide_all();
+    assert!(line.contains(" preempts on-"), "{line}");
+}
+
+fn with_disk(name: &str) -> Value {
+    let mut node = node(name, "1");
+    node["metadata"]["labels"]["disk"] = "ssd".into();
+    node
+}
+
+fn big() -> Value {
+    let mut spec = with_priority(2, "1");
+    spec["nodeSelector"] = json!({"disk": "ssd"});
+    pod("big", spec)
+}
+
+/// Has room be made for `big` on a node that `small` wants too, then something happen; what is decided then.
+fn after_nomination(change: impl Fn(&mut World)) -> String {
+    let mut world = World::new();
+    world.node(&with_disk("a"));
+    world.node(&node("b", "1"));
+    world.placed("a", pod("there", with_priority(0, "1")));
+    world.pod(&big());
+    let line = world.decide_all();
+    assert!(line.ends_with("preempts there"), "{line}");
+    let mut spec = with_priority(1, "1");
+    spec["nodeSelector"] = json!({"kubernetes.io/hostname": "a"});
+    world.pod(&pod("small", spec));
+    let line = world.decide_all();
+    assert!(line.starts_with("small: 0/2 nodes") && !line.contains("preempts"), "{line}");
+    world.advance(60);
+    change(&mut world);
+    world.decide_all()
+}
+
+fn wakes(what: &str, change: impl Fn(&mut World)) {
+    let lines = after_nomination(change);
+    let last = lines.lines().last().unwrap_or_default();
+    assert!(last.starts_with("small: ") && last.ends_with(" preempts there"), "{what}: {lines}");
+}
+
+#[test]
+fn room_that_is_kept_no_longer_wakes_who_waits_for_it() {
+    wakes("it is gone", |world| world.gone("big"));
+    wakes("it is about to go", |world| {
+        let mut leaving = big();
+        leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        world.pod(&leaving);
+    });
+    wakes("somebody placed it elsewhere", |world| world.placed("b", big()));
+    wakes("it fits elsewhere", |world| world.node(&with_disk("b")));
+    wakes("room is made elsewhere", |world| {
+        world.placed("b", pod("other", with_priority(0, "1")));
+        world.node(&with_disk("b"));
+        world.node(&node("a", "1"));
+    });
+    assert_eq!(after_nomination(|world| world.placed("a", big())), "", "it has the room");
+    let lines = after_nomination(|world| {
+        world.placed("a", pod("there", with_priority(9, "1")));
+        world.core.queue.retry(&Key::new("default", "big"), world.now);
+    });
+    assert!(lines.starts_with("big: ") && lines.contains("\nsmall: "), "there is no way to make room: {lines}");
 }

@@ -1,6 +1,7 @@
 //! A cache that saw any sequence of changes decides as one that is built of the last state alone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use corten_api::api::core::v1::Pod;
 use proptest::prelude::*;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use super::{World, node_in, pod};
 use crate::Profile;
 use crate::framework::State;
-use crate::model::PodInfo;
+use crate::model::{Amounts, NodeInfo, PodInfo};
 use crate::schedule::{cycle, filter, move_pod, prepare};
 
 #[derive(Clone, Debug)]
@@ -127,6 +128,27 @@ proptest! {
                 }
             }
         }
+    }
+
+    #[test]
+    fn sums_are_as_before_once_a_pod_has_left(
+        others in prop::collection::vec(prop_oneof![1..1_000_i64, Just(i64::MAX / 2), Just(i64::MAX)], 0..6),
+        amount in prop_oneof![1..1_000_i64, Just(i64::MAX - 1), Just(i64::MAX)],
+    ) {
+        let asking = |number: usize, amount: i64| {
+            let mut requests = Amounts::default();
+            for name in ["cpu", "memory", "example.com/thing"] {
+                requests.set(name, amount);
+            }
+            let (counted_cpu, counted_memory) = (amount, amount);
+            Arc::new(PodInfo { uid: number.to_string(), requests, counted_cpu, counted_memory, ..PodInfo::default() })
+        };
+        let mut node = NodeInfo::default();
+        others.iter().enumerate().for_each(|(number, amount)| node.add(asking(number, *amount)));
+        let before = node.clone();
+        node.add(asking(others.len(), amount));
+        node.remove(&asking(others.len(), amount));
+        prop_assert_eq!(node, before);
     }
 
     #[test]

@@ -131,6 +131,31 @@ fn a_failed_binding_frees_the_node_and_waits_longer_each_time() {
 }
 
 #[test]
+fn a_failed_preemption_is_not_repeated_at_once_and_waits_longer_each_time() {
+    let mut world = World::new().nodes(&["a"], "1");
+    world.placed("a", pod("there", asking("1")));
+    let mut spec = asking("1");
+    spec["priority"] = 1.into();
+    world.pod(&pod("big", spec));
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        let Some(crate::core::Step::Reject(rejected)) = world.core.next(world.now, 0) else {
+            panic!("there is no room")
+        };
+        assert_eq!(rejected.victims.len(), 1);
+        world.core.evicted(&rejected.pod, false, world.now);
+        let mut seconds = 0;
+        while world.core.queue.next_tick().is_some_and(|at| at > world.now) {
+            assert!(world.core.next(world.now, 0).is_none());
+            world.advance(1);
+            seconds += 1;
+        }
+        waits.push(seconds);
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 10, 10]);
+}
+
+#[test]
 fn a_pod_that_took_the_name_of_another_is_another() {
     let mut world = World::new().nodes(&["a"], "1");
     world.pod(&pod("one", asking("1")));

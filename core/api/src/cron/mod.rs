@@ -113,14 +113,14 @@ impl Fields {
             } else if !self.has_day(&wall) {
                 wall.tomorrow().ok()?.start_of_day().ok()?.timestamp()
             } else if !has(self.hours, wall.hour()) {
-                time + Duration::from_secs(minutes_left(&wall) * 60)
+                time.checked_add(Duration::from_secs(minutes_left(&wall) * 60)).ok()?
             } else if has(self.minutes, wall.minute()) {
                 return Some(time);
             } else {
-                time + Duration::from_secs(60)
+                time.checked_add(Duration::from_secs(60)).ok()?
             };
             // A clock that was put back must not hold the search.
-            time = later.max(time + Duration::from_secs(60));
+            time = later.max(time.checked_add(Duration::from_secs(60)).ok()?);
         }
     }
 

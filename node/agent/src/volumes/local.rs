@@ -27,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 use super::{VolumeError, blocking, ownership, tree};
 
 /// Label of a volume: the node that keeps its folder.
+/// Holds a volume while it is bound to a claim.
+const PROTECTION: &str = "kubernetes.io/pv-protection";
 const NODE: &str = "corten.dev/node";
 /// Keeps a volume until its node has removed its folder.
 const FINALIZER: &str = "corten.dev/local-path";
@@ -129,9 +131,11 @@ impl Janitor {
     }
 }
 
-/// Whether a volume is being deleted, and waits for its node.
+/// Whether a volume is being deleted, and waits for its node alone: while a claim holds it, its data stays.
 fn waits(volume: &PersistentVolume) -> bool {
-    volume.metadata.deletion_timestamp.is_some() && volume.finalizers().iter().any(|own| own == FINALIZER)
+    let has = |name: &str| volume.finalizers().iter().any(|own| own == name);
+    let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref());
+    volume.metadata.deletion_timestamp.is_some() && has(FINALIZER) && !has(PROTECTION) && phase != Some("Bound")
 }
 
 /// The folder that goes with a volume. Data that is to be retained stays, and so does whatever is not in our folder.
@@ -161,6 +165,23 @@ mod tests {
             }});
             let volume = serde_json::from_value(volume).expect("a volume");
             assert_eq!(goes(&volume, folder), expected.map(PathBuf::from), "{path} {policy}");
+        }
+    }
+
+    #[test]
+    fn data_stays_while_a_claim_holds_the_volume() {
+        for (deleted, finalizers, phase, expected) in [
+            (true, json!([FINALIZER]), "Released", true),
+            (true, json!([FINALIZER, PROTECTION]), "Bound", false),
+            (true, json!([FINALIZER]), "Bound", false),
+            (true, json!([PROTECTION]), "Released", false),
+            (false, json!([FINALIZER]), "Released", false),
+        ] {
+            let at = deleted.then_some("2026-01-01T00:00:00Z");
+            let volume = json!({"metadata": {"name": "pv", "deletionTimestamp": at, "finalizers": finalizers},
+                "status": {"phase": phase}});
+            let volume = serde_json::from_value(volume).expect("a volume");
+            assert_eq!(waits(&volume), expected, "{deleted} {finalizers} {phase}");
         }
     }
 

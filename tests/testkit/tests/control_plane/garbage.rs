@@ -123,3 +123,41 @@ async fn many_orphans_survive_their_owner() -> Result<()> {
     ensure!(left == 201, "{left} of 200 orphans and the authority's map are left");
     Ok(())
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_dependents_lets_those_go_that_another_keeps() -> Result<()> {
+    let cluster = Cluster::in_process(0).await?;
+    let going: ConfigMap = cluster.create("default", owned("going", None)).await?;
+    let staying: ConfigMap = cluster.create("default", owned("staying", None)).await?;
+    let mut kept = reference(&staying);
+    kept["controller"] = false.into();
+    let meta = json!({"name": "shared", "ownerReferences": [reference(&going), kept]});
+    cluster.create::<ConfigMap>("default", json!({"metadata": meta})).await?;
+    cluster.advance(std::time::Duration::from_secs(2)).await;
+    cluster.api::<ConfigMap>("default").delete("going", &DeleteParams::foreground()).await?;
+    let look = async || {
+        ensure!(cluster.api::<ConfigMap>("default").get_opt("going").await?.is_none(), "it still waits");
+        Ok(())
+    };
+    cluster.eventually("the one is gone", look).await?;
+    let shared = cluster.api::<ConfigMap>("default").get("shared").await?;
+    let owners = shared.metadata.owner_references.unwrap_or_default();
+    ensure!(owners.iter().map(|own| own.name.as_str()).eq(["staying"]), "{owners:?}");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_reference_does_no_harm_to_right_ones() -> Result<()> {
+    let cluster = Cluster::in_process(0).await?;
+    let owner: ConfigMap = cluster.create("default", owned("owner", None)).await?;
+    cluster.create::<ConfigMap>("kube-system", owned("stranger", Some(&owner))).await?;
+    let look = async || {
+        ensure!(cluster.api::<ConfigMap>("kube-system").get_opt("stranger").await?.is_none(), "it is still there");
+        Ok(())
+    };
+    cluster.eventually("the stranger is gone", look).await?;
+    cluster.create::<ConfigMap>("default", owned("dependent", Some(&owner))).await?;
+    cluster.advance(std::time::Duration::from_secs(5)).await;
+    ensure!(cluster.api::<ConfigMap>("default").get_opt("dependent").await?.is_some(), "its owner is there");
+    Ok(())
+}

@@ -195,12 +195,15 @@ async fn indexes_are_counted_each_and_some_may_suffice() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_suspended_job_has_no_pods_and_goes_on_when_it_may() -> Result<()> {
     let cluster = Cluster::in_process(1).await?;
-    cluster.create::<Job>("default", job("work", json!({"parallelism": 2, "completions": 2}))).await?;
+    // What the job itself stops is no failure of which it could have too many.
+    let spec = json!({"parallelism": 2, "completions": 2, "backoffLimit": 0});
+    cluster.create::<Job>("default", job("work", spec)).await?;
     running(&cluster, 2).await?;
     cluster.patch::<Job>("default", "work", json!({"spec": {"suspend": true}})).await?;
     assert_eq!(condition(&cluster, "work", "Suspended").await?, "JobSuspended");
     running(&cluster, 0).await?;
-    assert_eq!(status(&cluster, "work").await?.start_time, None);
+    let suspended = status(&cluster, "work").await?;
+    assert_eq!((suspended.start_time, suspended.failed), (None, None));
     cluster.patch::<Job>("default", "work", json!({"spec": {"suspend": false}})).await?;
     for pod in running(&cluster, 2).await? {
         exit(&cluster, &pod, 0).await?;

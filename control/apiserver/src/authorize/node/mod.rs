@@ -286,7 +286,8 @@ impl NodeRights<'_> {
         part("namespace").zip(part("name")).is_some_and(|(namespace, name)| self.uses_claim(namespace, name))
     }
 
-    /// The volumes that pods on the node use by claims.
+    /// The volumes that pods on the node use by claims. Whoever writes a claim may name any volume in it: only those
+    /// count that name the claim as well.
     fn volumes(&self) -> impl Iterator<Item = Value> {
         let snapshot = self.store.snapshot();
         let pods: Vec<Value> = self
@@ -295,10 +296,14 @@ impl NodeRights<'_> {
         let mut volumes = Vec::new();
         for pod in &pods {
             let namespace = pod["metadata"]["namespace"].as_str();
-            for claim in References::of(pod).claims {
-                let claim = self.find("persistentvolumeclaims", namespace, &claim);
+            for name in References::of(pod).claims {
+                let claim = self.find("persistentvolumeclaims", namespace, &name);
                 let volume = claim.as_ref().and_then(|claim| claim["spec"]["volumeName"].as_str());
-                volumes.extend(volume.and_then(|volume| self.find("persistentvolumes", None, volume)));
+                let volume = volume.and_then(|volume| self.find("persistentvolumes", None, volume));
+                volumes.extend(volume.filter(|volume| {
+                    let bound = &volume["spec"]["claimRef"];
+                    bound["namespace"].as_str() == namespace && bound["name"] == *name
+                }));
             }
         }
         volumes.into_iter()
