@@ -5,51 +5,25 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Taint, Toleration};
+use k8s_openapi::api::core::v1::{NodeSelector, PodSpec, Taint, Toleration};
+
+use crate::selector::selects_node;
 
 type Labels = BTreeMap<String, String>;
 
 /// Whether a pod asks for a node of this name and these labels.
 #[must_use]
 pub fn selects(pod: &PodSpec, name: &str, labels: Option<&Labels>) -> bool {
-    let label = |key: &str| labels.and_then(|labels| labels.get(key));
+    let none = Labels::new();
+    let labels = labels.unwrap_or(&none);
     let mut selector = pod.node_selector.iter().flatten();
-    selector.all(|(key, value)| label(key) == Some(value))
-        && required(pod).is_none_or(|terms| terms.iter().any(|term| term_selects(term, name, labels)))
+    selector.all(|(key, value)| labels.get(key) == Some(value))
+        && required(pod).is_none_or(|selector| selects_node(selector, name, labels))
 }
 
-/// The terms of a pod's required node affinity.
-fn required(pod: &PodSpec) -> Option<&[NodeSelectorTerm]> {
-    let affinity = pod.affinity.as_ref()?.node_affinity.as_ref()?;
-    let required = affinity.required_during_scheduling_ignored_during_execution.as_ref()?;
-    Some(&required.node_selector_terms)
-}
-
-/// Whether all requirements of a term hold. One without requirements selects nothing.
-#[must_use]
-pub fn term_selects(term: &NodeSelectorTerm, name: &str, labels: Option<&Labels>) -> bool {
-    let by_label = term.match_expressions.as_deref().unwrap_or_default();
-    let by_field = term.match_fields.as_deref().unwrap_or_default();
-    let label = |key: &str| labels.and_then(|labels| labels.get(key)).map(String::as_str);
-    !(by_label.is_empty() && by_field.is_empty())
-        && by_label.iter().all(|requirement| holds(requirement, label(&requirement.key)))
-        && by_field.iter().all(|requirement| requirement.key == "metadata.name" && holds(requirement, Some(name)))
-}
-
-fn holds(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let is_in = || value.is_some_and(|value| values.iter().any(|own| own == value));
-    let number = |text: Option<&str>| text.and_then(|text| text.parse::<i64>().ok());
-    let bound = || number(values.first().map(String::as_str));
-    match requirement.operator.as_str() {
-        "In" => is_in(),
-        "NotIn" => !is_in(),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => number(value).zip(bound()).is_some_and(|(own, bound)| own > bound),
-        "Lt" => number(value).zip(bound()).is_some_and(|(own, bound)| own < bound),
-        _ => false,
-    }
+/// A pod's required node affinity.
+fn required(pod: &PodSpec) -> Option<&NodeSelector> {
+    pod.affinity.as_ref()?.node_affinity.as_ref()?.required_during_scheduling_ignored_during_execution.as_ref()
 }
 
 /// The node that a pod is on, or the only one that its affinity lets it go to.
@@ -58,7 +32,7 @@ pub fn target(pod: &PodSpec) -> Option<&str> {
     if let Some(node) = pod.node_name.as_deref().filter(|node| !node.is_empty()) {
         return Some(node);
     }
-    let fields = required(pod)?.iter().flat_map(|term| term.match_fields.iter().flatten());
+    let fields = required(pod)?.node_selector_terms.iter().flat_map(|term| term.match_fields.iter().flatten());
     let mut named = fields.filter(|field| field.key == "metadata.name" && field.operator == "In");
     named.find_map(|field| match field.values.as_deref() {
         Some([node]) => Some(node.as_str()),

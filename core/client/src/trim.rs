@@ -123,20 +123,4 @@ mod tests {
         });
         assert_eq!(serde_json::to_value(&pod).expect("encode"), wanted);
     }
-
-    #[test]
-    #[ignore = "prints figures"]
-    fn sizes() {
-        use corten_api::api::core::v1::{PodSpec, PodStatus};
-        use corten_api::meta::ObjectMeta;
-        println!(
-            "Pod {} meta {} spec {} status {} container {} container status {}",
-            size_of::<Pod>(),
-            size_of::<ObjectMeta>(),
-            size_of::<PodSpec>(),
-            size_of::<PodStatus>(),
-            size_of::<Container>(),
-            size_of::<ContainerStatus>(),
-        );
-    }
 }
