@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use corten_api::api::core::v1::{Node, Pod, Taint, Toleration};
+use corten_api::placement::covers;
 use corten_base::Timestamp;
 use corten_client::{Informer, Key, Next, reference};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
@@ -80,7 +81,7 @@ fn stands(pod: &Pod, taints: &[Taint]) -> Stands {
     let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
     let mut least: Option<Duration> = None;
     for taint in taints {
-        let Some(toleration) = tolerations.iter().find(|own| tolerates(own, taint)) else {
+        let Some(toleration) = tolerations.iter().find(|own| covers(own, taint)) else {
             return Stands::For(Duration::ZERO);
         };
         if let Some(seconds) = toleration.toleration_seconds {
@@ -89,18 +90,6 @@ fn stands(pod: &Pod, taints: &[Taint]) -> Stands {
         }
     }
     least.map_or(Stands::Forever, Stands::For)
-}
-
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let any_or =
-        |value: &Option<String>, own: &str| value.as_deref().is_none_or(|value| value.is_empty() || value == own);
-    let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let value = match toleration.operator.as_deref() {
-        Some("Exists") => true,
-        None | Some("" | "Equal") => text(&toleration.value) == text(&taint.value),
-        Some(_) => false,
-    };
-    any_or(&toleration.effect, &taint.effect) && any_or(&toleration.key, &taint.key) && value
 }
 
 async fn sync(

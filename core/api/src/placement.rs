@@ -43,16 +43,26 @@ pub fn target(pod: &PodSpec) -> Option<&str> {
 /// Whether one of the tolerations is for this taint.
 #[must_use]
 pub fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
-    tolerations.iter().any(|toleration| {
-        let effect = toleration.effect.as_deref().unwrap_or_default();
-        let key = toleration.key.as_deref().unwrap_or_default();
-        let same_value =
-            || toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default();
-        let exists = toleration.operator.as_deref() == Some("Exists");
-        (effect.is_empty() || effect == taint.effect)
-            && (key == taint.key || (key.is_empty() && exists))
-            && (exists || same_value())
-    })
+    tolerations.iter().any(|toleration| covers(toleration, taint))
+}
+
+/// Whether a toleration is for this taint.
+#[must_use]
+pub fn covers(toleration: &Toleration, taint: &Taint) -> bool {
+    let effect = toleration.effect.as_deref().unwrap_or_default();
+    let key = toleration.key.as_deref().unwrap_or_default();
+    let wanted = toleration.value.as_deref().unwrap_or_default();
+    let value = taint.value.as_deref().unwrap_or_default();
+    let numbers = || Some((value.parse::<i64>().ok()?, wanted.parse::<i64>().ok()?));
+    (effect.is_empty() || effect == taint.effect)
+        && (key.is_empty() || key == taint.key)
+        && match toleration.operator.as_deref().unwrap_or_default() {
+            "" | "Equal" => wanted == value,
+            "Exists" => true,
+            "Gt" => numbers().is_some_and(|(value, wanted)| value > wanted),
+            "Lt" => numbers().is_some_and(|(value, wanted)| value < wanted),
+            _ => false,
+        }
 }
 
 #[cfg(test)]
@@ -116,6 +126,7 @@ mod tests {
             (json!({"key": "k", "operator": "Exists"}), true),
             (json!({"key": "k", "operator": "Equal", "value": "v"}), true),
             (json!({"key": "k", "value": "other"}), false),
+            (json!({"key": "k", "operator": "Gt", "value": "1"}), false),
             (json!({"key": "other", "operator": "Exists"}), false),
             (json!({"key": "k", "operator": "Exists", "effect": "NoExecute"}), false),
         ] {
